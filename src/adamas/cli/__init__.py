@@ -39,7 +39,7 @@ class _Group(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(adamas.__version__, message="adamas %(version)s")
 def cli() -> None:
     """Adam and its family: which optimizer is best here, and what it costs.
@@ -58,8 +58,12 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as e:
         click.echo(e.format_message(), err=True)
         sys.exit(2)
+    except click.NoSuchOption as e:
+        command = e.ctx.command.get_params(e.ctx) if e.ctx is not None else []
+        _fail(str(unknown("option", e.option_name, [o for p in command for o in p.opts if o[0] == "-"])), 2)
     except click.UsageError as e:
-        where = f" {e.ctx.info_name}" if e.ctx is not None and e.ctx.parent is not None else ""
+        given = sys.argv[1:] if args is None else args
+        where = next((f" {a}" for a in given if a in COMMANDS), "")
         _fail(f"{e.format_message().rstrip('.')}; see adamas{where} --help.", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped before there was anything to report.", 1)

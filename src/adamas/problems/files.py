@@ -84,7 +84,8 @@ def _npz(path: Path) -> "pd.DataFrame":
                 )
     lengths = {name: len(a) for name, a in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise InputError(f"{path}: its arrays have different numbers of rows ({lengths}).")
+        rows = ", ".join(f"{name} {n}" for name, n in lengths.items())
+        raise InputError(f"{path}: its arrays have different numbers of rows ({rows}).")
     return pandas.DataFrame(columns)
 
 

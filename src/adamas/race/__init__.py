@@ -12,7 +12,7 @@ import joblib
 import adamas
 from adamas.errors import InputError
 from adamas.problems import load
-from adamas.problems.base import Problem, need
+from adamas.problems.base import Problem
 from adamas.race.drive import run
 from adamas.race.entrants import Entrant, enter
 from adamas.race.progress import Progress
@@ -85,10 +85,11 @@ def race(
     jobs = jobs or joblib.cpu_count()
     entrants = [enter(name) for name in optimizers or list(adamas.rules())]
     _distinct(entrants)
-    if any("." in e.name and e.file is None for e in entrants):
-        need("torch", "torch")
     what = load(problem, target)
     what.rehearse()
+    for entrant in entrants:
+        if "." in entrant.name:  # not our own: see that it goes with the problem before anything is written
+            run(what, entrant, Trial(entrant.identity, 1e-3, 0, 1))
     folder = Path(output)
     if resume and steps is None:
         steps = int(stored_identity(folder)["steps"])

@@ -73,11 +73,11 @@ def _from_file(path: Path, name: str) -> Any:
     module = load_module(path)
     if not hasattr(module, name):
         offered = [n for n, v in vars(module).items() if is_rule(v) or _is_torch(v)]
-        raise unknown(f"optimizer in {path}:", name, offered or ["none"])
+        raise unknown(f"optimizer in {path}", name, offered or ["none"])
     thing = getattr(module, name)
     if not is_rule(thing) and not _is_torch(thing):
         raise InputError(
-            f"{name} in {path} is a {type(thing).__name__}: an optimizer is a function under @adamas.rule "
+            f"{name} in {path} is of type {type(thing).__name__}: an optimizer is a function under @adamas.rule "
             "or a subclass of torch.optim.Optimizer."
         )
     return thing
@@ -93,7 +93,7 @@ def _from_path(name: str) -> Any:
         raise InputError(f"The optimizer {name!r} cannot be imported: {e}; check its dotted path.") from None
     if not hasattr(module, last):
         offered = [n for n, v in vars(module).items() if _is_torch(v)]
-        raise unknown(f"optimizer in {where}:", last, offered or ["none"])
+        raise unknown(f"optimizer in {where}", last, offered or ["none"])
     thing = getattr(module, last)
     if not _is_torch(thing):
         raise InputError(f"{name} is no torch optimizer: it must be a subclass of torch.optim.Optimizer.")
