@@ -474,8 +474,11 @@ def test_what_is_passed_in_stays_as_it_was(name):
     grads = sequence(seed=20, n=5, steps=10)
     theta, kept, kept_grads = theta0(5), theta0(5), [g.copy() for g in grads]
     result, _ = getattr(textbook, name)(theta, grads, weight_decay=0.1)
-    assert result is not theta
     assert (theta == kept).all()
+    untouched, states = getattr(textbook, name)(theta, [None])
+    assert untouched is not theta and (untouched == kept).all() and states["step"] == 0
+    assert getattr(textbook, name)([1, 2], [])[0].dtype == np.float64
+    assert result.dtype == np.float64
     assert all((a == b).all() for a, b in zip(grads, kept_grads, strict=True))
 
 
