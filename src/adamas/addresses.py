@@ -15,7 +15,7 @@ def describe(objects, n, api, out):
 
     None leaves zeros; what cannot be described leaves the fingerprint -1. Holds the GIL: it calls Python's C API.
     """
-    item, type_of, release, clear, to_dlpack, tensor, parameter, none = api
+    item, clear, to_dlpack, tensor, parameter, none = api
     scratch = np.zeros(8, np.int64)  # a DLTensor: data, device, ndim | dtype, shape, strides, byte offset
     for i in range(n):
         thing = call2(item, objects, i)
@@ -24,8 +24,7 @@ def describe(objects, n, api, out):
             out[0, i] = 0
             out[1, i] = 0
             continue
-        kind = load_int64(thing + 8)
-
+        kind = load_int64(thing + 8)  # Py_TYPE(thing)
         if kind != tensor and kind != parameter:
             out[0, i] = 0
             out[1, i] = -1

@@ -243,7 +243,7 @@ class _Hyper:
         values = self.get(group)
         if self.kernel is None or self.tensors or values != self.values:
             hyper = dict(zip(self.names, values, strict=True))
-            numbers = {name: _number(value) for name, value in hyper.items()}
+            numbers = {name: number(name, value) for name, value in hyper.items()}
             self.rule.check(numbers)
             self.kernel = select(self.rule, numbers)
             self.hyper, self.values = hyper, values
@@ -420,9 +420,8 @@ class Stepper:
 
     def _arguments(self, part: _Part, hyper: Mapping[str, Any], column: NDArray[np.float64]) -> list[Any]:
         given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
-        compiled = part.table is not None
-        values = (given[name] if name in given else hyper[name] for name in part.kernel.program.arguments)
-        return [_number(value) for value in values] if compiled else list(values)
+        values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
+        return [number("", value) for value in values] if part.table is not None and self._hyper[part.group].tensors else values
 
     def _make(
         self,
@@ -549,13 +548,17 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> list[Form]:
     return [g, p]
 
 
-def _number(value: Any) -> Any:
-    """A hyperparameter as the host takes it: a tensor of one element as its value."""
+def number(name: str, value: Any) -> Any:
+    """A hyperparameter as the host takes it: tensors of one element as their values.
+
+    Raises:
+        InputError: for a tensor of more elements.
+    """
     if isinstance(value, tuple | list):
-        return tuple(_number(v) for v in value)
+        return tuple(number(f"{name}[{i}]", v) for i, v in enumerate(value))
     if hasattr(value, "item"):
         if math.prod(value.shape) != 1:
-            raise InputError(f"A hyperparameter is a tensor of shape {tuple(value.shape)}: it must have one element.")
+            raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
         return value.item()
     return value
 
