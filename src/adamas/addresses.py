@@ -1,4 +1,4 @@
-"""Compiled helpers that read objects and memory by address: descriptions of tensors, counts kept in 0-dim arrays.
+"""Compiled helpers that read objects and memory by address: where tensors lie, counts kept in 0-dimensional arrays.
 
 Compiled like a kernel (`adamas.kernel.compiled`), so that a second process loads them from the cache.
 """
@@ -9,40 +9,53 @@ from adamas.lowering.numba import call1, call2, load_float64, load_int64, store_
 import numpy as np
 
 
+@njit("int64(int64, int64[::1], int64[::1])", cache=CACHE)
+def fingerprint(thing, api, tensor):
+    """Describe a torch tensor into the DLTensor ``tensor``; its fingerprint, or -1 where it is no plain tensor."""
+    kind = load_int64(thing + 8)  # Py_TYPE(thing)
+    if kind != api[4] and kind != api[5]:
+        return -1
+    if call2(api[3], thing, tensor.ctypes.data) & 0xFFFFFFFF != 0:
+        call1(api[1], 0)
+        return -1
+    # data, device, ndim | dtype, shape, strides, byte offset
+    mark = tensor[1] * 0x6C8E9CF570932BD5 + tensor[2] * 0x2127599BF4325C37
+    factor = 1
+    for d in range(tensor[2] & 0xFFFFFFFF):
+        size = load_int64(tensor[3] + 8 * d)
+        stride = 0 if size == 1 else load_int64(tensor[4] + 8 * d)
+        factor *= 0x5851F42D4C957F2D
+        mark += (size * 0x14057B7EF767814F + stride * 0x2545F4914F6CDD1D) * factor
+    tensor[0] += tensor[5]
+    return mark
+
+
+# These two hold the GIL: they call Python's C API.
+
+
+@njit("int64(int64, int64, int64[::1], int64[:, ::1])", cache=CACHE)
+def look(params, n, api, out):
+    """Fill out[:, i]: identity, address and fingerprint of a parameter, fingerprint and address of its gradient."""
+    tensor = np.zeros(8, np.int64)
+    for i in range(n):
+        param = call2(api[0], params, i)
+        out[0, i] = param
+        out[2, i] = fingerprint(param, api, tensor)
+        out[1, i] = tensor[0] if out[2, i] != -1 else 0
+        grad = call2(api[6], param, api[7])
+        out[3, i] = 0 if grad == api[8] else fingerprint(grad, api, tensor)
+        out[4, i] = tensor[0] if out[3, i] != -1 else 0
+        call1(api[2], grad)
+    return 0
+
+
 @njit("int64(int64, int64, int64[::1], int64[:, ::1])", cache=CACHE)
 def describe(objects, n, api, out):
-    """Fill out[:, i] with address, fingerprint of device, dtype, shape and strides, and object of list item i.
-
-    None leaves zeros; what cannot be described leaves the fingerprint -1. Holds the GIL: it calls Python's C API.
-    """
-    item, clear, to_dlpack, tensor, parameter, none = api
-    scratch = np.zeros(8, np.int64)  # a DLTensor: data, device, ndim | dtype, shape, strides, byte offset
+    """Fill out[:, i]: address and fingerprint of each item of a list."""
+    tensor = np.zeros(8, np.int64)
     for i in range(n):
-        thing = call2(item, objects, i)
-        out[2, i] = thing
-        if thing == none:
-            out[0, i] = 0
-            out[1, i] = 0
-            continue
-        kind = load_int64(thing + 8)  # Py_TYPE(thing)
-        if kind != tensor and kind != parameter:
-            out[0, i] = 0
-            out[1, i] = -1
-            continue
-        if call2(to_dlpack, thing, scratch.ctypes.data) & 0xFFFFFFFF != 0:
-            call1(clear, 0)
-            out[0, i] = 0
-            out[1, i] = -1
-            continue
-        mark = scratch[1] * 0x6C8E9CF570932BD5 + scratch[2] * 0x2127599BF4325C37
-        factor = 1
-        for d in range(scratch[2] & 0xFFFFFFFF):
-            size = load_int64(scratch[3] + 8 * d)
-            stride = 0 if size == 1 else load_int64(scratch[4] + 8 * d)
-            factor *= 0x5851F42D4C957F2D
-            mark += (size * 0x14057B7EF767814F + stride * 0x2545F4914F6CDD1D) * factor
-        out[0, i] = scratch[0] + scratch[5]
-        out[1, i] = mark
+        out[1, i] = fingerprint(call2(api[0], objects, i), api, tensor)
+        out[0, i] = tensor[0] if out[1, i] != -1 else 0
     return 0
 
 

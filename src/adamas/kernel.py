@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,6 +109,7 @@ def cache_folder() -> Path:
     return user_cache_path("adamas") / "kernels"
 
 
+@cache
 def compiled(text: str, name: str) -> ModuleType:
     """Import a text that Numba compiles, from its file in the cache folder if that can be had.
 
@@ -116,8 +117,6 @@ def compiled(text: str, name: str) -> ModuleType:
     """
     text = f"# Made by adamas; safe to delete. {_stamp()}\nCACHE = True\n{text}"
     module_name = f"adamas_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
     try:
         path = cache_folder() / f"{module_name}.py"
         if not path.exists() or path.read_text() != text:

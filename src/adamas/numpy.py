@@ -32,17 +32,19 @@ _DTYPES = {"f2": ("float16", 1), "f4": ("float32", 1), "f8": ("float64", 1), "c8
 class _Arrays:
     """NumPy's arrays, as a step sees them."""
 
-    def describe(self, arrays: Sequence[Any]) -> Ints:
-        out = np.zeros((3, len(arrays)), np.int64)
-        for i, array in enumerate(arrays):
-            if array is not None:
-                face = array.__array_interface__
-                mark = hash((face["typestr"], face["shape"], face["strides"], face["data"][1]))
-                out[:, i] = face["data"][0], mark, id(array)
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        out = np.zeros((5, len(params)), np.int64)
+        for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            out[:3, i] = id(param), *_face(param)
+            if grad is not None:
+                out[4, i], out[3, i] = _face(grad)
         return out
 
+    def describe(self, arrays: Sequence[Any]) -> Ints:
+        return np.array([_face(array) for array in arrays], np.int64).reshape(-1, 2).T
+
     def pin(self, arrays: Sequence[Any]) -> object:
-        return arrays
+        return None
 
     def form(self, array: Any) -> Form:
         if not isinstance(array, np.ndarray):
@@ -71,7 +73,7 @@ class _Arrays:
     def is_scalar(self, value: Any) -> bool:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
 
-    def stage(self, array: Any, form: Form, strides: tuple[int, ...]) -> Any:
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
         dtype = np.dtype({1: form.dtype, 2: "complex64" if form.dtype == "float32" else "complex128"}[form.lanes])
         axes = sorted(range(len(strides)), key=lambda axis: -strides[axis])
         memory = np.empty([form.shape[axis] for axis in axes], dtype)
@@ -90,6 +92,14 @@ class _Arrays:
 
     def threads(self) -> int:
         return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+def _face(array: Any) -> tuple[int, int]:
+    """Address and fingerprint."""
+    if not isinstance(array, np.ndarray):
+        return 0, -1
+    face = array.__array_interface__
+    return face["data"][0], hash((face["typestr"], face["shape"], face["strides"], face["data"][1]))
 
 
 _ARRAYS = _Arrays()
@@ -188,7 +198,7 @@ class Optimizer:
             keys = self._keys[start : start + len(group["params"])]
             start += len(keys)
             groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": keys})
-        state = {key: {k: np.array(v) for k, v in state.items()} for key, state in self.state.items()}
+        state = {key: {k: np.array(v) for k, v in state.peek().items()} for key, state in self.state.items()}
         return {"state": state, "param_groups": copy.deepcopy(groups)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -209,9 +219,9 @@ class Optimizer:
             raise InputError(f"The state dict has a state for {extra[0]!r}, which is in none of its groups.")
         own = dict(zip(theirs, self._keys, strict=True))
         params = dict(zip(self._keys, (p for g in self.param_groups for p in g["params"]), strict=True))
-        loaded = {own[key]: State({k: np.array(v) for k, v in state.items()}) for key, state in states.items()}
+        loaded = {own[key]: State.hidden({k: np.array(v) for k, v in state.items()}) for key, state in states.items()}
         for key, state in loaded.items():
-            for name, value in state.items():
+            for name, value in state.peek().items():
                 expected = () if name in self._stepper.scalars else params[key].shape
                 if value.shape != expected or (value.dtype.kind not in "fc" and expected != ()):
                     raise InputError(

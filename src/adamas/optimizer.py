@@ -12,8 +12,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import wraps
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -78,12 +79,20 @@ class Form(NamedTuple):
 class Arrays(Protocol):
     """What a front's kind of array can do; the only thing that differs between fronts in a step."""
 
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        """[5, params]: identity, address and fingerprint of each parameter, fingerprint and address of its gradient.
+
+        A fingerprint stands for device, dtype, shape and strides; where there is no gradient it is 0. What has no
+        address that a kernel could use gets the fingerprint -1.
+        """
+        ...
+
     def describe(self, arrays: Sequence[Any]) -> Ints:
-        """[3, arrays]: address, fingerprint of the layout, identity. None: 0 0 0."""
+        """[2, arrays]: address and fingerprint of each array."""
         ...
 
     def pin(self, arrays: Sequence[Any]) -> object:
-        """Something that makes `describe` fast while it is held."""
+        """Something that makes looking fast while it is held."""
         ...
 
     def form(self, array: Any) -> Form:
@@ -110,7 +119,7 @@ class Arrays(Protocol):
         """Whether this is such an array."""
         ...
 
-    def stage(self, array: Any, form: Form, strides: tuple[int, ...]) -> Any:
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
         """An uninitialised array of the form's dtype and shape, with these strides, on the CPU."""
         ...
 
@@ -134,13 +143,30 @@ class Arrays(Protocol):
 
 
 class State(dict[str, Any]):
-    """The state of one parameter: a dict that knows when it was changed.
+    """The state of one parameter: a dict that shows its arrays to whoever asks, and remembers that someone did.
 
-    ``State.changes`` counts the changes to all of them, so that a step sees with one look whether a state was put
-    in another's place.
+    Until then nobody else holds the arrays, so a step need not look whether they were changed for others.
+    ``State.changes`` counts what is shown or changed in any of them.
     """
 
     changes = 0
+    _hidden: dict[str, Any] | None = None
+
+    @classmethod
+    def hidden(cls, arrays: dict[str, Any]) -> "State":
+        """A state whose arrays nobody has seen yet."""
+        state = cls()
+        state._hidden = arrays
+        return state
+
+    @property
+    def shown(self) -> bool:
+        """Whether the arrays have been seen."""
+        return self._hidden is None
+
+    def peek(self) -> Mapping[str, Any]:
+        """The arrays, not counted as seen: for those who neither keep nor replace them."""
+        return MappingProxyType(self) if self._hidden is None else self._hidden
 
     def __reduce__(self) -> Any:
         return dict, (), None, None, iter(self.items())
@@ -150,26 +176,46 @@ class States(defaultdict[Hashable, Any]):
     """The states of all parameters, which counts its changes in the same way."""
 
     def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
-        super().__init__(State, {key: State(state) for key, state in (states or {}).items()})
+        super().__init__(State)
+        for key, state in (states or {}).items():
+            self[key] = state if isinstance(state, State) else State(state)
 
     def __reduce__(self) -> Any:
         return States, (), None, None, iter(self.items())
 
 
-def _counted(name: str, kind: type[dict[Any, Any]]) -> Callable[..., Any]:
+def _counted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
     method = getattr(kind, name)
 
+    @wraps(method)
     def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
         State.changes += 1
         return method(self, *args, **kwargs)
 
-    counted.__name__ = name
     return counted
 
 
-for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
-    setattr(State, _name, _counted(_name, dict))
-    setattr(States, _name, _counted(_name, defaultdict))
+def _showing(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    @wraps(method)
+    def showing(self: State, *args: Any, **kwargs: Any) -> Any:
+        if self._hidden is not None:
+            State.changes += 1
+            arrays, self._hidden = self._hidden, None
+            dict.update(self, arrays)
+        return method(self, *args, **kwargs)
+
+    return showing
+
+
+_READS = "__contains__ __eq__ __getitem__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
+_CHANGES = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
+for _name in (*_READS.split(), *_CHANGES.split()):
+    setattr(State, _name, _showing(_name))
+for _name in _CHANGES.split():
+    setattr(State, _name, _counted(State, _name))
+    setattr(States, _name, _counted(defaultdict, _name))
 
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
@@ -259,6 +305,7 @@ class _Part:
     kernel: Kernel
     dtype: str
     members: Ints  # positions among the active parameters
+    indices: Ints  # positions among all parameters
     table: Table | None = None  # None: eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     staged_gradients: list[tuple[int, Any, int]] = field(default_factory=list[tuple[int, Any, int]])
@@ -266,28 +313,16 @@ class _Part:
 
 @dataclass(eq=False)
 class _Plan:
-    gradients: Ints
-    parameters: Ints
-    states: Ints
-    flat: list[Any]  # every state array, in the order of `states`
+    seen: Ints  # what `Arrays.look` saw, but for the gradients' addresses
+    shown: list[Any]  # the state arrays that others may hold
+    described: Ints
     changes: int
-    outer: Any
+    states: States
+    lengths: list[int]  # parameters in each group
     active: Ints  # positions of the parameters that have a gradient
     scalars: Ints  # [scalars, active]: addresses of counts and scalar states
     parts: list[_Part]
     pins: object
-    lengths: list[int]  # parameters in each group
-
-    def holds(self, gradients: Ints, parameters: Ints, states: Ints | None, outer: Any, lengths: list[int]) -> bool:
-        return (
-            states is not None
-            and outer is self.outer
-            and lengths == self.lengths
-            and gradients.shape == self.gradients.shape
-            and np.array_equal(gradients[1], self.gradients[1])
-            and np.array_equal(parameters, self.parameters)
-            and np.array_equal(states, self.states)
-        )
 
 
 class Stepper:
@@ -328,18 +363,11 @@ class Stepper:
             InputError: before anything is changed.
         """
         kernels = self._kernels(groups)
-        describe = self.arrays.describe
-        gradients, parameters = describe(grads), describe(params)
+        looked = self.arrays.look(params, grads)
         plan = self._plan
-        described = None if plan is None or plan.changes != State.changes else describe(plan.flat)
-        if (
-            plan is None
-            or not plan.holds(gradients, parameters, described, states, [len(g["params"]) for g in groups])
-            or any(kernels[part.group] is not part.kernel for part in plan.parts)
-        ):
-            plan = self._plan = None
+        if plan is None or not self._holds(plan, groups, kernels, states, looked):
+            self._plan = None
             plan = self._plan = self._make(groups, kernels, states, keys, params, grads)
-            gradients = describe(grads)
         if not len(plan.active):
             return
 
@@ -347,7 +375,7 @@ class Stepper:
         for row, line in zip(plan.scalars, counts, strict=True):
             _memory().gather(row, line)
         counts[0] += 1
-        eager = self._prepare(plan, gradients, counts, params, grads, states, keys)
+        eager = self._prepare(plan, looked[4], counts, params, grads, states, keys)
         engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
         for source, target in eager:
             self.arrays.copy(source, target)
@@ -357,6 +385,23 @@ class Stepper:
         for row, line in zip(plan.scalars, counts, strict=True):
             _memory().scatter(row, line)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
+
+    def _holds(
+        self,
+        plan: _Plan,
+        groups: Sequence[Mapping[str, Any]],
+        kernels: Sequence[Kernel],
+        states: States,
+        looked: Ints,
+    ) -> bool:
+        return (
+            plan.changes == State.changes
+            and plan.states is states
+            and plan.lengths == [len(group["params"]) for group in groups]
+            and np.array_equal(plan.seen, looked[:4])
+            and all(kernels[part.group] is part.kernel for part in plan.parts)
+            and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
+        )
 
     def forget(self) -> None:
         """Look at everything anew at the next step."""
@@ -372,7 +417,7 @@ class Stepper:
     def _prepare(
         self,
         plan: _Plan,
-        gradients: Ints,
+        addresses: Ints,
         counts: NDArray[np.float64],
         params: Sequence[Any],
         grads: Sequence[Any],
@@ -389,15 +434,15 @@ class Stepper:
                 for position, column in zip(part.members, own.T, strict=True):
                     i = plan.active[position]
                     arguments = self._arguments(part, hyper, column)
-                    state = states[keys[i]]
+                    state = states[keys[i]].peek()
                     arrays = [grads[i], params[i], *(state[s] for s in part.kernel.program.states)]
                     results, scalars = self.arrays.call(part.kernel, arrays, arguments)
                     eager += zip(results, arrays[1:], strict=True)
                     new[1:, position] = scalars
                 continue
-            part.table.addresses[0] = gradients[0, plan.active[part.members]]
+            part.table.addresses[0] = addresses[part.indices]
             for member, stage, address in part.staged_gradients:
-                self.arrays.copy(grads[plan.active[part.members[member]]], stage)
+                self.arrays.copy(grads[part.indices[member]], stage)
                 part.table.addresses[0, member] = address
             for original, stage in part.staged:
                 self.arrays.copy(original, stage)
@@ -439,12 +484,11 @@ class Stepper:
         forms: dict[int, list[Form]] = {}
         for i in active:
             where = f"parameter {i}"
-            state = states.get(keys[i], {})
             forms[i] = _checked(arrays, where, params[i], grads[i])
-            self._check_state(where, state, forms[i][1], kernels[owner[i]])
+            if keys[i] in states:
+                self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
 
-        for i in active:
-            self._complete(states[keys[i]], params[i], kernels[owner[i]])
+        held = [self._complete(states, keys[i], params[i], kernels[owner[i]]) for i in active]
 
         parts: dict[tuple[int, str, bool], list[int]] = {}
         for position, i in enumerate(active):
@@ -453,33 +497,28 @@ class Stepper:
             parts.setdefault((owner[i], dtype, eager), []).append(position)
         made = []
         for (group, dtype, eager), members in parts.items():
-            part = _Part(group, kernels[group], dtype, np.array(members, np.int64))
+            indices = [active[m] for m in members]
+            part = _Part(group, kernels[group], dtype, np.array(members, np.int64), np.array(indices, np.int64))
             if not eager:
-                indices = [active[m] for m in members]
-                self._lay_out(part, [(forms[i], params[i], grads[i], states[keys[i]]) for i in indices])
+                self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
             made.append(part)
 
-        flat = list(chain.from_iterable(states[keys[i]].values() for i in active))
-        scalars = [[states[keys[i]][name] for i in active] for name in self.scalars]
-        pinned = [p for i, p in enumerate(params) if grads[i] is not None]
+        shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
         return _Plan(
-            gradients=arrays.describe(grads),
-            parameters=arrays.describe(params),
-            states=arrays.describe(flat),
-            flat=flat,
+            seen=arrays.look(params, grads)[:4].copy(),
+            shown=shown,
+            described=arrays.describe(shown),
             changes=State.changes,
-            outer=states,
-            active=np.array(active, np.int64),
-            scalars=np.stack([arrays.describe(line)[0] for line in scalars]) if active else np.empty((1, 0), np.int64),
-            parts=made,
-            pins=arrays.pin([*pinned, *flat]),
+            states=states,
             lengths=[len(group["params"]) for group in groups],
+            active=np.array(active, np.int64),
+            scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
+            parts=made,
+            pins=arrays.pin([*params, *shown]),
         )
 
     def _check_state(self, where: str, state: Mapping[str, Any], param: Form, kernel: Kernel) -> None:
-        if not state:
-            return
-        for name in self.scalars:
+        for name in self.scalars if state else ():
             if name not in state:
                 raise InputError(f"The state of {where} has no {name!r}: load a whole state, or clear it.")
             value = float(state[name])
@@ -493,43 +532,47 @@ class Stepper:
                     "load the state that belongs to it, or clear it."
                 )
 
-    def _complete(self, state: State, param: Any, kernel: Kernel) -> None:
-        """Make the states that are missing, and counts of one kind: 0-dimensional, float64."""
-        initial = {"step": 0.0, **self.rule.source.scalars}
-        for name in self.scalars:
-            value = state.get(name, initial[name])
-            if not self.arrays.is_scalar(value):
-                state[name] = self.arrays.scalar(float(value))
+    def _complete(self, states: States, key: Hashable, param: Any, kernel: Kernel) -> Mapping[str, Any]:
+        """The state of a parameter, what is missing of it made; counts 0-dimensional and float64."""
+        held = states[key].peek() if key in states else {}
+        missing: dict[str, Any] = {}
+        for name, initial in {"step": 0.0, **self.rule.source.scalars}.items():
+            if not self.arrays.is_scalar(value := held.get(name, initial)):
+                missing[name] = self.arrays.scalar(float(value))
         for name in kernel.program.states:
-            if state.get(name) is None:
-                state[name] = self.arrays.zeros(param)
+            if held.get(name) is None:
+                missing[name] = self.arrays.zeros(param)
+        if not held:
+            states[key] = State.hidden(missing)
+        elif missing:
+            states[key].update(missing)
+        return states[key].peek()
 
-    def _lay_out(self, part: _Part, tensors: Sequence[tuple[list[Form], Any, Any, Mapping[str, Any]]]) -> None:
+    def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, Any, Mapping[str, Any]]]) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
         arrays, names = self.arrays, part.kernel.program.states
         columns: list[list[Any]] = []
-        for member, ((grad, param), p, g, state) in enumerate(tensors):
+        for member, (grad, param, p, state) in enumerate(tensors):
             strides = param.strides if param.dense else param.contiguous
-            column = [g]
+            column = [p]  # in the gradient's place: its address is set at each step
             if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
-                stage = arrays.stage(p, param._replace(dtype=part.dtype), strides)
-                column = [stage]
+                stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                 part.staged_gradients.append((member, stage, int(arrays.describe([stage])[0, 0])))
             for array in (p, *(state[name] for name in names)):
                 form = arrays.form(array)
                 if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
-                    stage = arrays.stage(p, param._replace(dtype=part.dtype), strides)
+                    stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                     part.staged.append((array, stage))
                     array = stage
                 column.append(array)
             columns.append(column)
         addresses = np.stack([arrays.describe(row)[0] for row in map(list, zip(*columns, strict=True))])
-        sizes = [int(np.prod(forms[1].shape)) * forms[1].lanes for forms, *_ in tensors]
+        sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
         kernel = part.kernel.load("numba", part.dtype)
         part.table = Table.of(kernel, addresses, np.array(sizes, np.int64))
 
 
-def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> list[Form]:
+def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:
     """The forms of a gradient and its parameter, if they go together."""
     try:
         p = arrays.form(param)
@@ -545,7 +588,7 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> list[Form]:
         raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
     if p.overlaps:
         raise InputError(f"{where.capitalize()} is expanded: its elements share memory; optimize a copy of it.")
-    return [g, p]
+    return g, p
 
 
 def number(name: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ so that they can be read anew at each step.
 """
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ _PLAIN = (Tensor, Parameter)
 
 
 def _api() -> Ints:
-    """Addresses of the C functions and objects that `adamas.addresses.describe` uses."""
+    """Addresses of the C functions and objects that `adamas.addresses` uses, in its order."""
     python = ctypes.pythonapi
     python.PyCapsule_GetPointer.restype = ctypes.c_void_p
     python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -48,9 +48,14 @@ def _api() -> Ints:
         raise ImportError(f"torch {torch.__version__} speaks DLPack {major}; adamas knows DLPack 1: use torch 2.13.")
     # struct DLPackExchangeAPI: version, previous, allocator, from object, to object, DLTensor from object, stream
     to_dltensor = ctypes.c_int64.from_address(table + 5 * 8).value
-    functions = (python.PyList_GetItem, python.PyErr_Clear)
-    item, clear = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
-    return np.array([item, clear, to_dltensor, id(Tensor), id(Parameter), id(None)], np.int64)
+    functions = (python.PyList_GetItem, python.PyErr_Clear, python.Py_DecRef)
+    item, clear, release = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
+    attribute = ctypes.cast(python.PyObject_GetAttr, ctypes.c_void_p).value
+    objects = (id(Tensor), id(Parameter), attribute, id(_GRAD), id(None))
+    return np.array([item, clear, release, to_dltensor, *objects], np.int64)
+
+
+_GRAD = "grad"
 
 
 class TorchArrays:
@@ -58,12 +63,18 @@ class TorchArrays:
 
     def __init__(self) -> None:
         self._api = _api()
-        self._describe = compiled(addresses.TEXT, "addresses").describe
+        self._memory = compiled(addresses.TEXT, "addresses")
+
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        return self._fill(self._memory.look, 5, params)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
-        arrays = arrays if isinstance(arrays, list) else list(arrays)
-        out = np.empty((3, len(arrays)), np.int64)
-        self._describe(id(arrays), len(arrays), self._api, out)
+        return self._fill(self._memory.describe, 2, arrays)
+
+    def _fill(self, function: Callable[..., int], rows: int, things: Sequence[Any]) -> Ints:
+        things = things if isinstance(things, list) else list(things)
+        out = np.empty((rows, len(things)), np.int64)
+        function(id(things), len(things), self._api, out)
         return out
 
     def pin(self, arrays: Sequence[Any]) -> object:
@@ -113,7 +124,7 @@ class TorchArrays:
             and value.device.type == "cpu"
         )
 
-    def stage(self, array: Tensor, form: Form, strides: tuple[int, ...]) -> Tensor:
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
         return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
 
     def copy(self, source: Any, target: Tensor) -> None:

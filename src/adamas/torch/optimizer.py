@@ -1,6 +1,6 @@
 """The class that all optimizers of this front share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -94,7 +94,7 @@ class Optimizer(torch.optim.Optimizer):
         groups = self.param_groups
         params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            self._stepper.step(groups, self.state, params, params, [p.grad for p in params])
+            self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
 
     def _adopt(self) -> None:
@@ -137,8 +137,24 @@ class Optimizer(torch.optim.Optimizer):
                     self.state[p][name] = value.detach().to(device, copy=True)
 
 
+class _Gradients(Sequence[Tensor | None]):
+    """The gradients of parameters, fetched when asked for: a step as a rule reads their addresses alone."""
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.params = params
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.params[i].grad
+
+
 def _plain(state: Any) -> Any:
-    return dict(state) if isinstance(state, State) else state
+    """A state as a plain dict, its tensors aliases of those that the steps work on."""
+    if not isinstance(state, State):
+        return state
+    return {name: t.detach() if isinstance(t, Tensor) else t for name, t in state.peek().items()}
 
 
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
