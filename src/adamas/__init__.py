@@ -1,3 +1,26 @@
-"""Adam and its family: each update rule written once, run at the speed of memory."""
+"""Adam and its family: each update rule written once, run at the speed of memory.
+
+The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
+"""
+
+import adamas.rules
+from adamas.dialect import Scalar
+from adamas.errors import InputError
+from adamas.intrinsics import maximum, minimum, sign, sqrt, where
+from adamas.rule import Rule, rule, rules
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "InputError",
+    "Rule",
+    "Scalar",
+    "__version__",
+    "maximum",
+    "minimum",
+    "rule",
+    "rules",
+    "sign",
+    "sqrt",
+    "where",
+]

@@ -1,0 +1,80 @@
+"""Which values a hyperparameter may have: one table, used by every front, at construction and before each step."""
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+from adamas.errors import InputError, InputTypeError
+
+
+def _at_least_zero(x: float) -> bool:
+    return 0 <= x < math.inf
+
+
+def _decay_rate(x: float) -> bool:
+    return 0 <= x < 1
+
+
+_NON_NEGATIVE = (_at_least_zero, "a finite number, 0 or more")
+_RATE = (_decay_rate, "at least 0 and less than 1")
+
+#: name -> (what the sentence calls it, which values are allowed, the same in words). The first words of each
+#: sentence are those of torch.optim, for code that matches on them.
+_CHECKS: dict[str, tuple[str, Callable[[float], bool], str]] = {
+    "lr": ("learning rate", *_NON_NEGATIVE),
+    "betas": ("beta parameter", *_RATE),
+    "beta": ("beta parameter", *_RATE),
+    "beta1": ("beta parameter", *_RATE),
+    "beta2": ("beta parameter", *_RATE),
+    "eps": ("epsilon value", *_NON_NEGATIVE),
+    "eps_root": ("epsilon value under the root", *_NON_NEGATIVE),
+    "weight_decay": ("weight_decay value", *_NON_NEGATIVE),
+    "momentum": ("momentum value", *_NON_NEGATIVE),
+    "alpha": ("alpha value", *_NON_NEGATIVE),
+    "lr_decay": ("lr_decay value", *_NON_NEGATIVE),
+    "initial_accumulator_value": ("initial_accumulator_value value", *_NON_NEGATIVE),
+    "momentum_decay": ("momentum_decay value", *_NON_NEGATIVE),
+    "p": ("p value", lambda x: 1 <= x < math.inf, "a finite number, 1 or more (for p → ∞ use Adamax)"),
+}
+_ANY = (math.isfinite, "a finite number")
+
+
+def check(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse a value that its hyperparameter cannot have.
+
+    Args:
+        values: hyperparameter -> value.
+        defaults: hyperparameter -> default, whose kind says what the value must be.
+
+    Raises:
+        InputError: naming the value and what is allowed.
+        InputTypeError: where the value is of another kind than the default.
+    """
+    for name, default in defaults.items():
+        value = values[name]
+        label, allowed, words = _CHECKS.get(name, (f"{name} value", *_ANY))
+        if isinstance(default, bool):
+            if value not in (False, True):
+                raise InputTypeError(f"Invalid {name} value: {value!r}: it must be True or False.")
+        elif isinstance(default, str):
+            if not isinstance(value, str):
+                raise InputTypeError(f"Invalid {name} value: {value!r}: it must be a word such as {default!r}.")
+        elif isinstance(default, tuple):
+            if not (isinstance(value, tuple | list) and len(value) == len(default)):
+                raise InputTypeError(f"Invalid {name}: {value!r}: it must be a tuple of {len(default)} numbers.")
+            for i, v in enumerate(value):
+                _number(f"{label} at index {i}", v, allowed, words)
+        else:
+            _number(label, value, allowed, words)
+
+
+def _number(label: str, value: Any, allowed: Callable[[float], bool], words: str) -> None:
+    if isinstance(value, Real):
+        number = float(value)
+    elif getattr(value, "ndim", None) is not None and getattr(value, "size", None) is not None:
+        number = value.item()  # a 0-dimensional array or tensor
+    else:
+        raise InputTypeError(f"Invalid {label}: {value!r}: it must be {words}.")
+    if not allowed(number):
+        raise InputError(f"Invalid {label}: {value}: it must be {words}.")

@@ -1,0 +1,156 @@
+"""Rule + options → kernel: built once for each combination of static choices, and kept.
+
+Compiled kernels are kept on disk too, in the user's cache folder under the hash of their text, so that a second
+process compiles nothing. ``ADAMAS_CACHE`` names another folder. Where the folder cannot be written, the kernel is
+compiled in memory and works all the same.
+"""
+
+import hashlib
+import importlib.util
+import linecache
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from adamas import intrinsics, lowering
+from adamas.dialect import evaluate
+from adamas.errors import unknown
+from adamas.lowering.source import Program, program
+from adamas.rule import AFTER, BEFORE, Rule
+
+BACKENDS = ("numpy", "numba", "torch")
+
+#: Smallest normal number of each dtype that a kernel computes in.
+TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
+
+Host = Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]]
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A rule under one combination of static choices, lowered on demand to any backend."""
+
+    program: Program
+    _loaded: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
+
+    @cached_property
+    def host(self) -> Host:
+        """The program's arguments → coefficients and new scalars, in float64."""
+        words = ("sqrt", "sign", "maximum", "minimum", "one_minus_power")
+        return self._host("host", {word: getattr(intrinsics, word) for word in words})
+
+    @cached_property
+    def host_of_tensors(self) -> Host:
+        """The same where a hyperparameter is a torch tensor: the result stays on its graph."""
+        from adamas.lowering import torch as words
+
+        return self._host("host_torch", vars(words))
+
+    def _host(self, name: str, words: Mapping[str, Any]) -> Host:
+        return _execute(self.program.host_text(), f"{self.program.rule}_{name}", words)["host"]
+
+    def text(self, backend: str, dtype: str = "float32") -> str:
+        """The text that a backend runs.
+
+        Raises:
+            InputError: for a backend that there is not.
+        """
+        if backend not in BACKENDS:
+            raise unknown("backend", backend, BACKENDS)
+        return importlib.import_module(f"adamas.lowering.{backend}").render(self.program, dtype)
+
+    def load(self, backend: str, dtype: str = "float32") -> Callable[..., Any]:
+        """The kernel, ready to call as its backend's file in `adamas.lowering` says."""
+        if (backend, dtype) not in self._loaded:
+            text, name = self.text(backend, dtype), f"{self.program.rule}_{backend}_{dtype}"
+            kernel = compiled(text, name).kernel if backend == "numba" else _execute(text, name, {})["kernel"]
+            self._loaded[backend, dtype] = kernel
+        return self._loaded[backend, dtype]
+
+
+_KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}
+
+
+def select(rule: Rule, hyper: Mapping[str, Any]) -> Kernel:
+    """The kernel for the static choices that these hyperparameters make.
+
+    Raises:
+        InputError: where the rule refuses the combination.
+    """
+    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests)
+    key = (rule, tuple(bool(evaluate(test, hyper)) for test in tests))
+    if key not in _KERNELS:
+        _KERNELS[key] = Kernel(program(rule, hyper))
+    return _KERNELS[key]
+
+
+def _execute(text: str, name: str, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a generated text; tracebacks and debuggers show its lines."""
+    file = f"<adamas {name} {hashlib.sha256(text.encode()).hexdigest()[:12]}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    space = {**names, "__name__": f"adamas.generated.{name}"}
+    exec(compile(text, file, "exec"), space)
+    return space
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``$ADAMAS_CACHE``, or the user's cache folder."""
+    if named := os.environ.get("ADAMAS_CACHE"):
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("adamas") / "kernels"
+
+
+@cache
+def compiled(text: str, name: str) -> ModuleType:
+    """Import a text that Numba compiles, from its file in the cache folder if that can be had.
+
+    The text finds a name ``CACHE``, which says whether Numba is to keep what it compiles.
+    """
+    text = f"# Made by adamas; safe to delete. {_stamp()}\nCACHE = True\n{text}"
+    module_name = f"adamas_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    try:
+        path = cache_folder() / f"{module_name}.py"
+        if not path.exists() or path.read_text() != text:
+            _write(path, text)
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module  # Numba's cache finds the functions' module by name
+        spec.loader.exec_module(module)
+    except (OSError, EOFError, pickle.PickleError):
+        # A folder that cannot be written, a full disk, a damaged cache: compile in memory.
+        sys.modules.pop(module_name, None)
+        module = ModuleType(module_name)
+        vars(module).update(_execute(text.replace("CACHE = True", "CACHE = False", 1), name, {}))
+        sys.modules[module_name] = module
+    return module
+
+
+def _write(path: Path, text: str) -> None:
+    """Write aside and rename, so that no other process ever reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.utime(aside, (0, 0))  # Numba goes by the time of the file: the same text is the same kernel
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def _stamp() -> str:
+    """Changes with what a compiled text is made of beside itself: the words, and how they are compiled."""
+    folder = Path(lowering.__file__).parent
+    content = b"".join((folder / file).read_bytes() for file in ("words.py", "numba.py"))
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,173 @@
+"""Numba: compiled loops for the CPU, one call for all tensors, bit-identical to NumPy in float32.
+
+No fast-math: the compiler may neither reorder nor fuse, so every operation rounds as NumPy's does.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic, overload, register_jitable
+
+from adamas.lowering import words
+from adamas.lowering.source import Program
+
+
+def render(program: Program, dtype: str) -> str:
+    """The text of a kernel over tables of addresses.
+
+    ``kernel(tensors, spans, coefficients, first, last)`` takes the spans ``first … last-1`` one after the other.
+
+    - ``tensors``: int64 [arrays, tensors], the address of each array of each tensor;
+    - ``spans``: int64 [spans, 4]: tensor, first element, number of elements, row of coefficients;
+    - ``coefficients``: [rows, coefficients] of the kernel's dtype.
+    """
+    names = program.arrays
+    load = [f"{name} = {name}_[i]" for name in names]
+    store = [f"{name}_[i] = {name}" for name in program.outputs]
+    unpack = [
+        f"{name} = c[{k}] != 0" if name in program.flags else f"{name} = c[{k}]"
+        for k, name in enumerate(program.coefficients)
+    ]
+    arrays = ", ".join(f"{name}_" for name in names)
+    given = ", ".join(f"array(tensors[{k}, n] + start, size)" for k in range(len(names)))
+    itemsize = np.dtype(dtype).itemsize
+    return "\n".join(
+        [
+            f"# {program.rule}, {dtype}, Numba",
+            "from numba import njit",
+            f"from numpy import {dtype} as number",
+            f"from adamas.lowering.numba import {dtype}_array as array",
+            "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
+            "",
+            "@njit(nogil=True, error_model='numpy', cache=CACHE)",
+            f"def span({arrays}, c):",
+            *(f"    {line}" for line in unpack),
+            "    for i in range(param_.size):",
+            *(f"        {line}" for line in (*load, *program.body, *store)),
+            "",
+            f"@njit('void(int64[:,::1], int64[:,::1], {dtype}[:,::1], int64, int64)',",
+            "      nogil=True, error_model='numpy', cache=CACHE)",
+            "def kernel(tensors, spans, coefficients, first, last):",
+            "    for k in range(first, last):",
+            f"        n, start, size, row = spans[k, 0], spans[k, 1] * {itemsize}, spans[k, 2], spans[k, 3]",
+            f"        span({given}, coefficients[row])",
+            "",
+        ]
+    )
+
+
+# -- the words, for scalars (Numba wants the overloads' signatures bare) ---------------------------------------
+
+
+@overload(words.where)
+def _where(condition, a, b):
+    return lambda condition, a, b: a if condition else b
+
+
+@overload(words.like)
+def _like(x, other):
+    kind = getattr(np, str(other))
+    return lambda x, other: kind(x)
+
+
+@overload(words.integer)
+def _integer(x):
+    return lambda x: np.int64(x)
+
+
+def _bitcast(source: types.Type, target: types.Type, to: ir.Type) -> Any:
+    @intrinsic
+    def cast(typing_context: Any, x: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], to)
+
+        return target(source), code
+
+    return cast
+
+
+_to_int = _bitcast(types.float64, types.int64, ir.IntType(64))
+_to_float = _bitcast(types.int64, types.float64, ir.DoubleType())
+
+
+@overload(words.bits)
+def _bits(x):
+    return lambda x: _to_int(x)
+
+
+@overload(words.from_bits)
+def _from_bits(i):
+    return lambda i: _to_float(i)
+
+
+for _word in (words.square, words.sign, words.maximum, words.minimum, words._exponential, words.power):
+    register_jitable(_word)
+
+
+# -- memory ----------------------------------------------------------------------------------------------------
+
+
+def _array_at(dtype: types.Type) -> Any:
+    @intrinsic
+    def pointer(typing_context: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(dtype)(types.int64), code
+
+    @register_jitable
+    def array(address: int, size: int) -> Any:
+        return carray(pointer(address), (size,))
+
+    return array
+
+
+float32_array = _array_at(types.float32)
+float64_array = _array_at(types.float64)
+
+
+def _load(dtype: types.Type) -> Any:
+    @intrinsic
+    def load(typing_context: Any, address: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = context.get_value_type(signature.return_type).as_pointer()
+            return builder.load(builder.inttoptr(args[0], kind))
+
+        return dtype(types.int64), code
+
+    return load
+
+
+load_int64 = _load(types.int64)
+load_float64 = _load(types.float64)
+
+
+@intrinsic
+def store_float64(typing_context: Any, address: Any, value: Any) -> Any:
+    """Write a float64 to an address."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.DoubleType().as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float64), code
+
+
+def _call(operands: int) -> Any:
+    word = ir.IntType(64)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(word, [word] * operands).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), args[1:])
+
+    signature = types.int64(*[types.int64] * (1 + operands))
+    if operands == 1:
+        return intrinsic(lambda typing_context, function, a: (signature, code))
+    return intrinsic(lambda typing_context, function, a, b: (signature, code))
+
+
+#: Call a C function by its address, with integer or pointer operands.
+call1 = _call(1)
+call2 = _call(2)

@@ -1,0 +1,15 @@
+"""NumPy: the readable meaning of a kernel, in float64 the reference for all others."""
+
+from adamas.lowering.source import Program
+
+
+def render(program: Program, dtype: str) -> str:
+    """The text of a kernel over whole arrays.
+
+    ``kernel(g, param, <states>, c)`` returns the new param and states, and changes nothing.
+    """
+    return program.functional_text(
+        f"# {program.rule}, {dtype}, NumPy",
+        f"from numpy import {dtype} as number",
+        "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
+    )

@@ -1,0 +1,231 @@
+"""Rule + driver + options → one straight text, split into what the host computes and what each coordinate needs.
+
+An expression of hyperparameters and ``t`` alone is *uniform*: it becomes a coefficient, computed once per step
+on the host in float64 and rounded once to the kernel's dtype. So ``1 - beta1**t`` may stand in a rule as in the
+paper. What is left is arithmetic on coordinates, whose text is the same for every backend: only the frame
+around it and the spelling of a few words differ.
+"""
+
+import ast
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from adamas.dialect import Source, Straight, names
+from adamas.rule import AFTER, BEFORE, KEEP, Rule
+
+
+@dataclass
+class Program:
+    """The text of one kernel.
+
+    Attributes:
+        rule: the rule's name.
+        arrays: what the kernel reads: ``g``, ``param`` and the states that are alive.
+        states: the states that are alive.
+        scalars: scalar states, which the host carries on.
+        arguments: what the host needs to know, by name: hyperparameters, ``t``, scalars, ``tiny``.
+        host: lines that compute the coefficients, in Python, float64.
+        coefficients: their names, in the order in which the kernel takes them.
+        flags: those of them that are conditions.
+        body: lines that compute the new values of one coordinate.
+    """
+
+    rule: str
+    arrays: tuple[str, ...]
+    states: tuple[str, ...]
+    scalars: tuple[str, ...]
+    arguments: tuple[str, ...]
+    host: list[str] = field(default_factory=list[str])
+    coefficients: list[str] = field(default_factory=list[str])
+    flags: set[str] = field(default_factory=set[str])
+    body: list[str] = field(default_factory=list[str])
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """What the kernel writes: the parameter and its states."""
+        return ("param", *self.states)
+
+    def functional_text(self, *header: str) -> str:
+        """A kernel over whole arrays that returns the new ones: (g, param, states, coefficients) → outputs."""
+        lines = (f"{_tuple(self.coefficients)} = c", *self.body, f"return {_tuple(self.outputs)}")
+        return "\n".join(header) + "\n\n\n" + _function("kernel", (*self.arrays, "c"), lines)
+
+    def host_text(self) -> str:
+        """The host's function: arguments → (coefficients, new scalars)."""
+        returned = f"return ({_tuple(self.coefficients)}, {_tuple(self.scalars)})"
+        return _function("host", self.arguments, [*self.host, returned])
+
+
+def _tuple(items: Sequence[str]) -> str:
+    return f"({', '.join(items)},)" if items else "()"
+
+
+def _function(name: str, arguments: Sequence[str], lines: Sequence[str]) -> str:
+    return f"def {name}({', '.join(arguments)}):\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def program(rule: Rule, hyper: Mapping[str, Any]) -> Program:
+    """Lower a rule under the static choices that these hyperparameters make.
+
+    Raises:
+        InputError: where the rule refuses the combination.
+    """
+    straight = rule.source.straighten(hyper)
+    alive = straight.alive(rule.source.states)
+    build = _Builder(rule, alive)
+    build.call(BEFORE, hyper, {"g": "g"})
+    build.rule(straight, alive)
+    build.call(AFTER, hyper, {"param": "param"}, step=build.step)
+    for state in alive:
+        build.call(KEEP, hyper, {"state": state}, state=state)
+    return build.finish()
+
+
+class _Builder:
+    """Takes assignments in order and puts each on the host or into the body."""
+
+    def __init__(self, rule: Rule, alive: tuple[str, ...]) -> None:
+        self.source = rule.source
+        self.name = rule.name
+        self.coordinates = {"g", "param", *alive}
+        self.states = alive
+        self.host: list[str] = []
+        self.body: list[str] = []
+        self.coefficients: dict[str, str] = {}  # text of the uniform expression -> its name
+        self.order: list[str] = []
+        self.flags: set[str] = set()
+        self.read: set[str] = set()
+        self.step = "step_" if "step" in rule.source.assigned else "step"
+
+    def call(self, function: Source, hyper: Mapping[str, Any], returns: dict[str, str], **given: str) -> None:
+        """A function of the driver, its arguments bound to names of the program by ``given``."""
+        straight = function.straighten({**function.defaults, **hyper})
+        rename = {k: v for k, v in given.items() if k != v}
+        for targets, value in straight.assignments:
+            self.assign(targets, _renamed(value, rename))
+        (target,) = returns.values()
+        self.assign((target,), _renamed(straight.results[0], rename))
+
+    def rule(self, straight: Straight, alive: tuple[str, ...]) -> None:
+        for targets, value in straight.assignments:
+            self.assign(targets, value)
+        step, *handed = straight.results
+        self.assign((self.step,), step, coordinate=True)
+        new = dict(zip((*self.source.states, *self.source.scalars), handed, strict=True))
+        changed = {s: e for s, e in new.items() if not (isinstance(e, ast.Name) and e.id == s)}
+        # All are returned at once: where one new value is made of another's old one, it waits under a name.
+        tangled = any(names(e) & (changed.keys() - {s}) for s, e in changed.items())
+        for state, expression in changed.items():
+            uniform = state in self.source.scalars
+            self.assign((f"new_{state}" if tangled else state,), expression, coordinate=not uniform)
+        if tangled:
+            for state in changed:
+                self.assign((state,), ast.Name(f"new_{state}", ast.Load()))
+
+    def assign(self, targets: tuple[str, ...], value: ast.expr, coordinate: bool = False) -> None:
+        if isinstance(value, ast.Name) and targets == (value.id,):
+            return
+        if coordinate or names(value) & self.coordinates or targets[0] in self.states:
+            self.body.append(f"{targets[0]} = {ast.unparse(self.lower(value))}")
+            self.coordinates.update(targets)
+        else:
+            self.read |= names(value)
+            self.host.append(f"{', '.join(targets)} = {ast.unparse(_hosted(value))}")
+            self.coordinates -= set(targets)
+            for text in [t for t in self.coefficients if names(ast.parse(t, mode="eval").body) & set(targets)]:
+                del self.coefficients[text]
+
+    def lower(self, node: ast.expr) -> ast.expr:
+        """The expression for one coordinate, its uniform parts made coefficients."""
+        if not names(node) & self.coordinates:
+            if isinstance(node, ast.Constant):
+                return _call("number", node)
+            return ast.Name(self.coefficient(node), ast.Load())
+        match node:
+            case ast.BinOp(left=left, op=ast.Div(), right=right) if not names(right) & self.coordinates:
+                reciprocal = ast.BinOp(ast.Constant(1), ast.Div(), right)
+                return ast.BinOp(self.lower(left), ast.Mult(), self.lower(reciprocal))
+            case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=2)):
+                return _call("square", self.lower(left))
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return _call("power", self.lower(left), self.lower(right))
+            case ast.BinOp(left=left, op=op, right=right):
+                return ast.BinOp(self.lower(left), op, self.lower(right))
+            case ast.UnaryOp(op=op, operand=operand):
+                return ast.UnaryOp(op, self.lower(operand))
+            case ast.Compare(left=left, ops=ops, comparators=[right]):
+                return ast.Compare(self.lower(left), ops, [self.lower(right)])
+            case ast.Call(func=ast.Name(id=word), args=args):
+                return _call(word, *map(self.lower, args))
+            case _:
+                return node
+
+    def coefficient(self, node: ast.expr) -> str:
+        text = ast.unparse(_hosted(node))
+        if text in self.coefficients:
+            return self.coefficients[text]
+        self.read |= names(node)
+        plain = isinstance(node, ast.Name) and node.id not in self.order
+        name = text if plain else f"c{len(self.order)}"
+        if not plain:
+            self.host.append(f"{name} = {text}")
+        if isinstance(node, ast.Compare):
+            self.flags.add(name)
+        self.coefficients[text] = name
+        self.order.append(name)
+        return name
+
+    def finish(self) -> Program:
+        known = {*self.source.uniform, "lr", "weight_decay", "tiny"}
+        mentioned = self.read | set(self.source.scalars)
+        arguments = [n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known]
+        return Program(
+            rule=self.name,
+            arrays=("g", "param", *self.states),
+            states=self.states,
+            scalars=tuple(self.source.scalars),
+            arguments=tuple(n for n in arguments if n in mentioned),
+            host=self.host,
+            coefficients=self.order,
+            flags=self.flags,
+            body=self.body,
+        )
+
+
+def _call(word: str, *args: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(word, ast.Load()), list(args), [])
+
+
+class _Hosted(ast.NodeTransformer):
+    """How uniform arithmetic is written for the host."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(value=1), ast.Sub(), ast.BinOp(base, ast.Pow(), exponent)):
+                return _call("one_minus_power", base, exponent)
+            case _:
+                return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="where"), args=[condition, a, b]):
+                return ast.IfExp(condition, a, b)  # the branch not taken is not computed
+            case _:
+                return node
+
+
+def _hosted(node: ast.expr) -> ast.expr:
+    return _Hosted().visit(copy.deepcopy(node))
+
+
+def _renamed(node: ast.expr, rename: Mapping[str, str]) -> ast.expr:
+    class Rename(ast.NodeTransformer):
+        def visit_Name(self, name: ast.Name) -> ast.Name:
+            return ast.Name(rename.get(name.id, name.id), ast.Load())
+
+    return Rename().visit(copy.deepcopy(node))

@@ -1,0 +1,66 @@
+"""torch, eagerly: any device and dtype, differentiable, traceable by ``torch.compile``; one tensor at a time."""
+
+import math
+from typing import Any
+
+import torch
+
+from adamas.lowering.source import Program
+
+
+def render(program: Program, dtype: str = "") -> str:
+    """The text of a kernel over whole tensors.
+
+    ``kernel(g, param, <states>, c)`` returns the new param and states, and changes nothing. One text serves
+    every dtype.
+    """
+    words = "maximum, minimum, number, power, sign, sqrt, square, where"
+    return program.functional_text(f"# {program.rule}, torch", f"from adamas.lowering.torch import {words}")
+
+
+# -- the words: over tensors, and over the host's numbers where a hyperparameter is a tensor ---------------------
+
+
+number = float
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """``a`` where the condition holds, else ``b``."""
+    return torch.where(condition, a, b) if isinstance(condition, torch.Tensor) else (a if condition else b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger; NaN if either is NaN."""
+    return where((a > b) | (a != a), a, b)
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller; NaN if either is NaN."""
+    return where((a < b) | (a != a), a, b)
+
+
+def sign(x: torch.Tensor) -> torch.Tensor:
+    """-1, 0 or 1; a zero or a NaN is handed on."""
+    return where(x > 0, 1.0, where(x < 0, -1.0, x))
+
+
+def square(x: torch.Tensor) -> torch.Tensor:
+    """x²."""
+    return x * x
+
+
+def power(x: torch.Tensor, y: Any) -> torch.Tensor:
+    """xʸ."""
+    return torch.pow(x, y)
+
+
+def sqrt(x: Any) -> Any:
+    """√x."""
+    return torch.sqrt(x) if isinstance(x, torch.Tensor) else (math.sqrt(x) if x >= 0 else math.nan)
+
+
+def one_minus_power(base: Any, exponent: Any) -> Any:
+    """``1 - base ** exponent`` without cancellation."""
+    if isinstance(base, torch.Tensor):
+        return -torch.expm1(exponent * torch.log(base))
+    return -math.expm1(exponent * math.log(base)) if 0 < base < 2 else 1 - base**exponent

@@ -1,0 +1,294 @@
+"""Optimizers over NumPy arrays, in place.
+
+>>> import numpy as np
+>>> from adamas.numpy import Adam
+>>> theta = np.zeros(1)
+>>> opt = Adam(theta, lr=0.1)
+>>> for _ in range(20):
+...     opt.step(2 * (theta - 3))
+>>> print(f"{theta[0]:.12f}")
+1.880639520896
+"""
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamas.engine import Ints
+from adamas.errors import InputError, InputTypeError
+from adamas.kernel import Kernel
+from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, signature
+from adamas.rule import Rule, find
+
+Array = NDArray[Any]
+
+_DTYPES = {"f2": ("float16", 1), "f4": ("float32", 1), "f8": ("float64", 1), "c8": ("float32", 2), "c16": ("float64", 2)}
+
+
+class _Arrays:
+    """NumPy's arrays, as a step sees them."""
+
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        out = np.zeros((5, len(params)), np.int64)
+        for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+            out[:3, i] = id(param), *_face(param)
+            if grad is not None:
+                out[4, i], out[3, i] = _face(grad)
+        return out
+
+    def describe(self, arrays: Sequence[Any]) -> Ints:
+        return np.array([_face(array) for array in arrays], np.int64).reshape(-1, 2).T
+
+    def pin(self, arrays: Sequence[Any]) -> object:
+        return None
+
+    def form(self, array: Any) -> Form:
+        if not isinstance(array, np.ndarray):
+            raise InputTypeError(f"is a {type(array).__name__}: it must be a NumPy array.")
+        kind = array.dtype.str[1:]
+        if kind not in _DTYPES:
+            raise InputTypeError(
+                f"has dtype {array.dtype}: it must be float16, float32, float64, complex64 or complex128."
+            )
+        dtype, lanes = _DTYPES[kind]
+        whole = all(stride % array.itemsize == 0 for stride in array.strides)
+        strides = tuple(stride // array.itemsize if whole else -1 for stride in array.strides)
+        readable = array.flags.aligned and array.flags.writeable and array.dtype.isnative and whole
+        return Form(dtype, lanes, array.shape, strides, readable)
+
+    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
+        return False
+
+    def zeros(self, param: Any) -> Any:
+        wide = {"f2": np.float32}.get(param.dtype.str[1:], param.dtype.newbyteorder("="))
+        return np.zeros_like(param, wide, subok=False)
+
+    def scalar(self, value: float) -> Any:
+        return np.array(value, np.float64)
+
+    def is_scalar(self, value: Any) -> bool:
+        return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
+
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
+        dtype = np.dtype({1: form.dtype, 2: "complex64" if form.dtype == "float32" else "complex128"}[form.lanes])
+        axes = sorted(range(len(strides)), key=lambda axis: -strides[axis])
+        memory = np.empty([form.shape[axis] for axis in axes], dtype)
+        return memory.transpose(np.argsort(axes)) if axes else memory
+
+    def copy(self, source: Any, target: Any) -> None:
+        np.copyto(target, source, casting="same_kind")
+
+    def call(
+        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any]
+    ) -> tuple[Sequence[Any], Sequence[float]]:
+        raise NotImplementedError  # no array is eager
+
+    def changed(self, params: Sequence[Any]) -> None:
+        pass
+
+    def threads(self) -> int:
+        return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+
+def _face(array: Any) -> tuple[int, int]:
+    """Address and fingerprint."""
+    if not isinstance(array, np.ndarray):
+        return 0, -1
+    face = array.__array_interface__
+    return face["data"][0], hash((face["typestr"], face["shape"], face["strides"], face["data"][1]))
+
+
+_ARRAYS = _Arrays()
+
+
+class Optimizer:
+    """Steps NumPy arrays in place by one of the rules.
+
+    Args:
+        params: an array, a list of arrays, a dict of arrays, or a list of groups, each a dict with ``params`` (any of
+            the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
+            complex, of any layout, and are changed in place.
+        lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
+
+    Attributes:
+        param_groups: list of dicts with ``params`` and the hyperparameters, which may be changed between steps.
+        state: key -> states of a parameter; keys are those of the dict, or positions.
+
+    Raises:
+        InputError: for an argument that cannot be; nothing is made.
+    """
+
+    rule: ClassVar[Rule]
+    __signature__: ClassVar[Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        params, hyper = bind(type(self).__name__, self.__signature__, args, kwargs)
+        self.rule.check(hyper)
+        self.param_groups: list[dict[str, Any]] = []
+        self.state = States()
+        self._keys: list[Any] = []
+        self._shape = params
+        groups = params if _is_groups(params) else [{"params": params}]
+        for group in groups:
+            self._add(group, hyper)
+        self._stepper = Stepper(self.rule, _ARRAYS)
+
+    def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
+        named = _named(group["params"], len(self._keys))
+        for key, array in named.items():
+            form = _ARRAYS.form if isinstance(array, np.ndarray) else None
+            try:
+                form = _ARRAYS.form(array)
+            except InputTypeError as error:
+                raise InputTypeError(f"Parameter {key!r} {error}") from None
+            if not array.flags.writeable:
+                raise InputError(f"Parameter {key!r} is read-only: it is changed in place, so give a writeable array.")
+            if form.overlaps:
+                raise InputError(f"Parameter {key!r} is broadcast: its elements share memory; optimize a copy of it.")
+            if key in self._keys:
+                raise InputError(f"Parameter {key!r} is in two groups: leave it in one.")
+        options = {name: value for name, value in group.items() if name != "params"}
+        self._keys += named
+        self.param_groups.append({"params": list(named.values()), **hyper, **self.rule_hyper(hyper, options)})
+
+    def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """A group's hyperparameters, checked."""
+        merged = self.rule.hyper({**hyper, **options})
+        return {name: merged[name] for name in hyper}
+
+    def step(self, grads: Any) -> None:
+        """Move the parameters by one step.
+
+        Args:
+            grads: the gradients, in the structure of ``params`` (with groups: one list over all of them); None for
+                a parameter, or a name that is missing, means that it has none and stays as it is.
+
+        Raises:
+            InputError: where a gradient does not fit; nothing is changed.
+        """
+        params = [array for group in self.param_groups for array in group["params"]]
+        self._stepper.step(self.param_groups, self.state, self._keys, params, self._arranged(grads))
+
+    def _arranged(self, grads: Any) -> list[Any]:
+        if isinstance(grads, Mapping):
+            if extra := [key for key in grads if key not in self._keys]:
+                raise InputError(f"There is a gradient for {extra[0]!r}, but no such parameter.")
+            arranged = [grads.get(key) for key in self._keys]
+        elif isinstance(grads, np.ndarray | np.generic | float) and len(self._keys) == 1:
+            arranged = [grads]
+        elif isinstance(grads, list | tuple):
+            if len(grads) != len(self._keys):
+                raise InputError(f"There are {len(grads)} gradients for {len(self._keys)} parameters: give one each.")
+            arranged = list(grads)
+        else:
+            raise InputTypeError(
+                f"The gradients are a {type(grads).__name__}: give them in the structure of the parameters."
+            )
+        return [np.asarray(g) if isinstance(g, np.generic | float) else g for g in arranged]
+
+    def state_dict(self) -> dict[str, Any]:
+        """States and hyperparameters, copied: what `load_state_dict` takes."""
+        start = 0
+        groups: list[dict[str, Any]] = []
+        for group in self.param_groups:
+            keys = self._keys[start : start + len(group["params"])]
+            start += len(keys)
+            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": keys})
+        state = {key: {k: np.array(v) for k, v in state.peek().items()} for key, state in self.state.items()}
+        return {"state": state, "param_groups": copy.deepcopy(groups)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned; the arrays are copied.
+
+        Raises:
+            InputError: where it does not fit this optimizer; nothing is changed.
+        """
+        try:
+            groups, states = state_dict["param_groups"], state_dict["state"]
+        except (KeyError, TypeError):
+            raise InputError("A state dict has the keys 'state' and 'param_groups'; this one has not.") from None
+        sizes = [len(group["params"]) for group in self.param_groups]
+        if [len(group["params"]) for group in groups] != sizes:
+            raise InputError(f"The state dict has other groups of parameters than the optimizer, which has {sizes}.")
+        theirs = [key for group in groups for key in group["params"]]
+        if extra := [key for key in states if key not in theirs]:
+            raise InputError(f"The state dict has a state for {extra[0]!r}, which is in none of its groups.")
+        own = dict(zip(theirs, self._keys, strict=True))
+        params = dict(zip(self._keys, (p for g in self.param_groups for p in g["params"]), strict=True))
+        loaded = {own[key]: State.hidden({k: np.array(v) for k, v in state.items()}) for key, state in states.items()}
+        for key, state in loaded.items():
+            for name, value in state.peek().items():
+                expected = () if name in self._stepper.scalars else params[key].shape
+                if value.shape != expected or (value.dtype.kind not in "fc" and expected != ()):
+                    raise InputError(
+                        f"The state {name!r} of parameter {key!r} has shape {value.shape} and dtype {value.dtype}; "
+                        f"it must be of floating point and shape {expected}."
+                    )
+        hyper = [self.rule.hyper({k: v for k, v in group.items() if k != "params"}) for group in groups]
+        for group, values in zip(self.param_groups, hyper, strict=True):
+            group.update(values)
+        self.state = States(loaded)
+        self._stepper.forget()
+
+    def __repr__(self) -> str:
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
+        values = "; ".join(", ".join(f"{k}={v!r}" for k, v in group.items()) for group in groups)
+        return f"{type(self).__name__}({len(self._keys)} arrays, {values})"
+
+
+def _is_groups(params: Any) -> bool:
+    return isinstance(params, list | tuple) and bool(params) and all(isinstance(p, Mapping) for p in params)
+
+
+def _named(params: Any, start: int) -> dict[Any, Any]:
+    if isinstance(params, np.ndarray):
+        params = [params]
+    if isinstance(params, Mapping):
+        named = dict(params)
+    elif isinstance(params, list | tuple):
+        named = {start + i: array for i, array in enumerate(params)}
+    else:
+        raise InputTypeError(
+            f"The parameters are a {type(params).__name__}: give an array, a list or a dict of arrays, or groups."
+        )
+    if not named:
+        raise InputError("optimizer got an empty parameter list: give at least one array.")
+    return named
+
+
+def optimizer(rule: Rule | str, positional: str = "lr", name: str = "") -> type[Optimizer]:
+    """The optimizer class of a rule, the library's or your own.
+
+    Args:
+        rule: a rule, or the name of a registered one.
+        positional: hyperparameters that may be given by position after ``params``, in this order.
+        name: of the class; else that of the rule.
+    """
+    rule = find(rule) if isinstance(rule, str) else rule
+    body = {
+        "rule": rule,
+        "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
+        "__signature__": signature(rule.defaults, positional.split()),
+        "__module__": __name__,
+    }
+    return type(name or rule.name, (Optimizer,), body)
+
+
+_classes = {name: optimizer(rule, positional, name) for name, (rule, positional) in CLASSES.items()}
+
+SGD = _classes["SGD"]
+Adagrad = _classes["Adagrad"]
+RMSprop = _classes["RMSprop"]
+Adam = _classes["Adam"]
+AdamW = _classes["AdamW"]
+Adamax = _classes["Adamax"]
+LpAdam = _classes["LpAdam"]
+AdaBelief = _classes["AdaBelief"]
+NAdam = _classes["NAdam"]
+RAdam = _classes["RAdam"]
+ADOPT = _classes["ADOPT"]
+Lion = _classes["Lion"]

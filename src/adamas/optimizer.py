@@ -1,0 +1,610 @@
+"""Groups, states and the step: what every front shares.
+
+A step has two halves. *Prepare* looks at everything that takes part, makes what is missing and refuses what cannot
+be, with nothing changed so far; *commit* runs the kernels and writes the counts, and cannot fail.
+
+What was looked at is kept in a `_Plan`, and the next step asks only whether it still holds: every address, dtype,
+shape and stride of every parameter, gradient and state is read again at each step, never remembered.
+"""
+
+import inspect
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamas import addresses, engine
+from adamas.engine import Ints, Table
+from adamas.errors import InputError, InputTypeError, unknown
+from adamas.kernel import TINY, Kernel, compiled, select
+from adamas.rule import Rule
+
+
+class Form(NamedTuple):
+    """How an array lies in memory.
+
+    Attributes:
+        dtype: of its elements; "float32" for complex64, whose elements are pairs.
+        lanes: numbers per element: 2 where complex.
+        shape: in elements.
+        strides: in elements.
+        readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
+    """
+
+    dtype: str
+    lanes: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    readable: bool
+
+    @property
+    def contiguous(self) -> tuple[int, ...]:
+        """The strides that the same shape would have in C order."""
+        strides, size = [], 1
+        for length in reversed(self.shape):
+            strides.append(size)
+            size *= max(length, 1)
+        return tuple(reversed(strides))
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements fill their memory, each once, in whatever order of axes."""
+        size = 1
+        for stride, length in sorted(zip(self.strides, self.shape, strict=True)):
+            if length == 0:
+                return True
+            if length != 1:
+                if stride != size:
+                    return False
+                size *= length
+        return True
+
+    def lies(self, strides: tuple[int, ...]) -> bool:
+        """Whether these are its strides, along the axes where that means anything."""
+        return all(a == b or n == 1 for a, b, n in zip(self.strides, strides, self.shape, strict=True))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether an axis is expanded, so that elements share memory."""
+        return any(stride == 0 and length > 1 for stride, length in zip(self.strides, self.shape, strict=True))
+
+
+class Arrays(Protocol):
+    """What a front's kind of array can do; the only thing that differs between fronts in a step."""
+
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        """[5, params]: identity, address and fingerprint of each parameter, fingerprint and address of its gradient.
+
+        A fingerprint stands for device, dtype, shape and strides; where there is no gradient it is 0. What has no
+        address that a kernel could use gets the fingerprint -1.
+        """
+        ...
+
+    def describe(self, arrays: Sequence[Any]) -> Ints:
+        """[2, arrays]: address and fingerprint of each array."""
+        ...
+
+    def pin(self, arrays: Sequence[Any]) -> object:
+        """Something that makes looking fast while it is held."""
+        ...
+
+    def form(self, array: Any) -> Form:
+        """How the array lies.
+
+        Raises:
+            InputTypeError: where it is no array of floating-point or complex numbers.
+        """
+        ...
+
+    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
+        """Whether this parameter's step is computed by the front's own library."""
+        ...
+
+    def zeros(self, param: Any) -> Any:
+        """A new state of the parameter's shape and layout."""
+        ...
+
+    def scalar(self, value: float) -> Any:
+        """A new 0-dimensional float64 array on the CPU."""
+        ...
+
+    def is_scalar(self, value: Any) -> bool:
+        """Whether this is such an array."""
+        ...
+
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
+        """An uninitialised array of the form's dtype and shape, with these strides, on the CPU."""
+        ...
+
+    def copy(self, source: Any, target: Any) -> None:
+        """Copy the elements, in whatever layout and precision."""
+        ...
+
+    def call(
+        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any]
+    ) -> tuple[Sequence[Any], Sequence[float]]:
+        """An eager step: gradient, parameter, states → new parameter and states, and the new scalars."""
+        ...
+
+    def changed(self, params: Sequence[Any]) -> None:
+        """The memory of these parameters was written to."""
+        ...
+
+    def threads(self) -> int:
+        """How many threads a step may use."""
+        ...
+
+
+class State(dict[str, Any]):
+    """The state of one parameter: a dict that shows its arrays to whoever asks, and remembers that someone did.
+
+    Until then nobody else holds the arrays, so a step need not look whether they were changed for others.
+    ``State.changes`` counts what is shown or changed in any of them.
+    """
+
+    changes = 0
+    _hidden: dict[str, Any] | None = None
+
+    @classmethod
+    def hidden(cls, arrays: dict[str, Any]) -> "State":
+        """A state whose arrays nobody has seen yet."""
+        state = cls()
+        state._hidden = arrays
+        return state
+
+    @property
+    def shown(self) -> bool:
+        """Whether the arrays have been seen."""
+        return self._hidden is None
+
+    def peek(self) -> Mapping[str, Any]:
+        """The arrays, not counted as seen: for those who neither keep nor replace them."""
+        return MappingProxyType(self) if self._hidden is None else self._hidden
+
+    def __reduce__(self) -> Any:
+        return dict, (), None, None, iter(self.items())
+
+
+class States(defaultdict[Hashable, Any]):
+    """The states of all parameters, which counts its changes in the same way."""
+
+    def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
+        super().__init__(State)
+        for key, state in (states or {}).items():
+            self[key] = state if isinstance(state, State) else State(state)
+
+    def __reduce__(self) -> Any:
+        return States, (), None, None, iter(self.items())
+
+
+def _counted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
+    method = getattr(kind, name)
+
+    @wraps(method)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        State.changes += 1
+        return method(self, *args, **kwargs)
+
+    return counted
+
+
+def _showing(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    @wraps(method)
+    def showing(self: State, *args: Any, **kwargs: Any) -> Any:
+        if self._hidden is not None:
+            State.changes += 1
+            arrays, self._hidden = self._hidden, None
+            dict.update(self, arrays)
+        return method(self, *args, **kwargs)
+
+    return showing
+
+
+_READS = "__contains__ __eq__ __getitem__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
+_CHANGES = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
+for _name in (*_READS.split(), *_CHANGES.split()):
+    setattr(State, _name, _showing(_name))
+for _name in _CHANGES.split():
+    setattr(State, _name, _counted(State, _name))
+    setattr(States, _name, _counted(defaultdict, _name))
+
+
+#: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
+CLASSES = {
+    "SGD": ("sgd", "lr momentum dampening weight_decay nesterov"),
+    "Adagrad": ("adagrad", "lr lr_decay weight_decay initial_accumulator_value eps"),
+    "RMSprop": ("rmsprop", "lr alpha eps weight_decay momentum centered"),
+    "Adam": ("adam", "lr betas eps weight_decay amsgrad"),
+    "AdamW": ("adamw", "lr betas eps weight_decay amsgrad"),
+    "Adamax": ("adamax", "lr betas eps weight_decay"),
+    "LpAdam": ("lpadam", "lr betas p eps weight_decay"),
+    "AdaBelief": ("adabelief", "lr betas eps weight_decay"),
+    "NAdam": ("nadam", "lr betas eps weight_decay momentum_decay"),
+    "RAdam": ("radam", "lr betas eps weight_decay"),
+    "ADOPT": ("adopt", "lr betas eps weight_decay"),
+    "Lion": ("lion", "lr betas weight_decay"),
+}
+
+
+def signature(defaults: Mapping[str, Any], positional: Sequence[str]) -> inspect.Signature:
+    """The signature of an optimizer: ``params``, some hyperparameters by position, the others by keyword."""
+    order = (*positional, *(name for name in defaults if name not in positional))
+    return inspect.Signature(
+        [
+            inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            *(
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD if name in positional else inspect.Parameter.KEYWORD_ONLY,
+                    default=defaults[name],
+                )
+                for name in order
+            ),
+        ]
+    )
+
+
+def bind(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """``params`` and the full hyperparameters of a call to an optimizer's class.
+
+    Raises:
+        InputTypeError: for an argument that it does not have, with the nearest that it has.
+    """
+    if wrong := [k for k in kwargs if k not in signature.parameters]:
+        raise InputTypeError(str(unknown(f"argument of {name}", wrong[0], list(signature.parameters))))
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InputTypeError(f"{name}: {error}; the arguments are {signature}.") from None
+    bound.apply_defaults()
+    params = bound.arguments.pop("params")
+    return params, bound.arguments
+
+
+class _Hyper:
+    """A group's hyperparameters, read anew at each step, checked when they change."""
+
+    def __init__(self, rule: Rule, keys: Mapping[str, str]) -> None:
+        self.rule = rule
+        self.names = tuple(rule.defaults)
+        self.get = itemgetter(*(keys.get(name, name) for name in self.names))
+        self.values: tuple[Any, ...] | None = None
+        self.hyper: dict[str, Any] = {}
+        self.tensors = False  # whether some are tensors, whose value can change unseen
+        self.kernel: Kernel | None = None
+
+    def read(self, group: Mapping[str, Any]) -> Kernel:
+        """The kernel that the group's present hyperparameters ask for."""
+        values = self.get(group)
+        if self.kernel is None or self.tensors or values != self.values:
+            hyper = dict(zip(self.names, values, strict=True))
+            numbers = {name: number(name, value) for name, value in hyper.items()}
+            self.rule.check(numbers)
+            self.kernel = select(self.rule, numbers)
+            self.hyper, self.values = hyper, values
+            self.tensors = any(hasattr(value, "item") for value in values)
+        return self.kernel
+
+
+@dataclass(eq=False)
+class _Part:
+    """The parameters of one group that share a kernel and a dtype."""
+
+    group: int
+    kernel: Kernel
+    dtype: str
+    members: Ints  # positions among the active parameters
+    indices: Ints  # positions among all parameters
+    table: Table | None = None  # None: eager
+    staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
+    staged_gradients: list[tuple[int, Any, int]] = field(default_factory=list[tuple[int, Any, int]])
+
+
+@dataclass(eq=False)
+class _Plan:
+    seen: Ints  # what `Arrays.look` saw, but for the gradients' addresses
+    shown: list[Any]  # the state arrays that others may hold
+    described: Ints
+    changes: int
+    states: States
+    lengths: list[int]  # parameters in each group
+    active: Ints  # positions of the parameters that have a gradient
+    scalars: Ints  # [scalars, active]: addresses of counts and scalar states
+    parts: list[_Part]
+    pins: object
+
+
+class Stepper:
+    """Steps the parameters of one optimizer."""
+
+    def __init__(self, rule: Rule, arrays: Arrays, keys: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            rule: the update rule.
+            arrays: the front's kind of array.
+            keys: hyperparameter -> its name in the front's groups, where that differs.
+        """
+        self.rule = rule
+        self.arrays = arrays
+        self.keys = dict(keys or {})
+        self.scalars = ("step", *rule.source.scalars)
+        self._hyper: list[_Hyper] = []
+        self._plan: _Plan | None = None
+
+    def step(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        states: States,
+        keys: Sequence[Hashable],
+        params: Sequence[Any],
+        grads: Sequence[Any],
+    ) -> None:
+        """Move every parameter that has a gradient.
+
+        Args:
+            groups: each with ``params`` and the hyperparameters.
+            states: key -> states of a parameter; those that are missing are made.
+            keys: the key of each parameter, over all groups in order.
+            params: the parameters, likewise.
+            grads: their gradients, None where there is none.
+
+        Raises:
+            InputError: before anything is changed.
+        """
+        kernels = self._kernels(groups)
+        looked = self.arrays.look(params, grads)
+        plan = self._plan
+        if plan is None or not self._holds(plan, groups, kernels, states, looked):
+            self._plan = None
+            plan = self._plan = self._make(groups, kernels, states, keys, params, grads)
+        if not len(plan.active):
+            return
+
+        counts = np.empty(plan.scalars.shape)
+        for row, line in zip(plan.scalars, counts, strict=True):
+            _memory().gather(row, line)
+        counts[0] += 1
+        eager = self._prepare(plan, looked[4], counts, params, grads, states, keys)
+        engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
+        for source, target in eager:
+            self.arrays.copy(source, target)
+        for part in plan.parts:
+            for original, stage in part.staged:
+                self.arrays.copy(stage, original)
+        for row, line in zip(plan.scalars, counts, strict=True):
+            _memory().scatter(row, line)
+        self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
+
+    def _holds(
+        self,
+        plan: _Plan,
+        groups: Sequence[Mapping[str, Any]],
+        kernels: Sequence[Kernel],
+        states: States,
+        looked: Ints,
+    ) -> bool:
+        return (
+            plan.changes == State.changes
+            and plan.states is states
+            and plan.lengths == [len(group["params"]) for group in groups]
+            and np.array_equal(plan.seen, looked[:4])
+            and all(kernels[part.group] is part.kernel for part in plan.parts)
+            and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
+        )
+
+    def forget(self) -> None:
+        """Look at everything anew at the next step."""
+        self._plan = None
+
+    # -- prepare -------------------------------------------------------------------------------------------------
+
+    def _kernels(self, groups: Sequence[Mapping[str, Any]]) -> list[Kernel]:
+        while len(self._hyper) < len(groups):
+            self._hyper.append(_Hyper(self.rule, self.keys))
+        return [hyper.read(group) for hyper, group in zip(self._hyper, groups, strict=False)]
+
+    def _prepare(
+        self,
+        plan: _Plan,
+        addresses: Ints,
+        counts: NDArray[np.float64],
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        states: States,
+        keys: Sequence[Hashable],
+    ) -> list[tuple[Any, Any]]:
+        """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed."""
+        eager: list[tuple[Any, Any]] = []
+        new = counts.copy()
+        for part in plan.parts:
+            hyper = self._hyper[part.group].hyper
+            own = counts[:, part.members]
+            if part.table is None:
+                for position, column in zip(part.members, own.T, strict=True):
+                    i = plan.active[position]
+                    arguments = self._arguments(part, hyper, column)
+                    state = states[keys[i]].peek()
+                    arrays = [grads[i], params[i], *(state[s] for s in part.kernel.program.states)]
+                    results, scalars = self.arrays.call(part.kernel, arrays, arguments)
+                    eager += zip(results, arrays[1:], strict=True)
+                    new[1:, position] = scalars
+                continue
+            part.table.addresses[0] = addresses[part.indices]
+            for member, stage, address in part.staged_gradients:
+                self.arrays.copy(grads[part.indices[member]], stage)
+                part.table.addresses[0, member] = address
+            for original, stage in part.staged:
+                self.arrays.copy(original, stage)
+            if (own == own[:, :1]).all():
+                unique, rows = own[:, :1], None
+            else:
+                unique, rows = np.unique(own, axis=1, return_inverse=True)
+                rows = rows.reshape(-1)
+            lines: list[Any] = []
+            carried: list[Any] = []
+            for column in unique.T:
+                coefficients, scalars = part.kernel.host(*self._arguments(part, hyper, column))
+                lines.append(coefficients)
+                carried.append(scalars)
+            part.table.use(np.array(lines, part.dtype), rows)
+            if len(counts) > 1:
+                new[1:, part.members] = np.array(carried).T[:, 0 if rows is None else rows].reshape(len(counts) - 1, -1)
+        counts[:] = new
+        return eager
+
+    def _arguments(self, part: _Part, hyper: Mapping[str, Any], column: NDArray[np.float64]) -> list[Any]:
+        given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
+        values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
+        return [number("", value) for value in values] if part.table is not None and self._hyper[part.group].tensors else values
+
+    def _make(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        kernels: Sequence[Kernel],
+        states: States,
+        keys: Sequence[Hashable],
+        params: Sequence[Any],
+        grads: Sequence[Any],
+    ) -> _Plan:
+        """Look at everything; nothing is changed until all of it is found to be right."""
+        arrays = self.arrays
+        owner = [g for g, group in enumerate(groups) for _ in group["params"]]
+        active = [i for i, grad in enumerate(grads) if grad is not None]
+        forms: dict[int, list[Form]] = {}
+        for i in active:
+            where = f"parameter {i}"
+            forms[i] = _checked(arrays, where, params[i], grads[i])
+            if keys[i] in states:
+                self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
+
+        held = [self._complete(states, keys[i], params[i], kernels[owner[i]]) for i in active]
+
+        parts: dict[tuple[int, str, bool], list[int]] = {}
+        for position, i in enumerate(active):
+            eager = arrays.eager(params[i], groups[owner[i]])
+            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
+            parts.setdefault((owner[i], dtype, eager), []).append(position)
+        made = []
+        for (group, dtype, eager), members in parts.items():
+            indices = [active[m] for m in members]
+            part = _Part(group, kernels[group], dtype, np.array(members, np.int64), np.array(indices, np.int64))
+            if not eager:
+                self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
+            made.append(part)
+
+        shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
+        return _Plan(
+            seen=arrays.look(params, grads)[:4].copy(),
+            shown=shown,
+            described=arrays.describe(shown),
+            changes=State.changes,
+            states=states,
+            lengths=[len(group["params"]) for group in groups],
+            active=np.array(active, np.int64),
+            scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
+            parts=made,
+            pins=arrays.pin([*params, *shown]),
+        )
+
+    def _check_state(self, where: str, state: Mapping[str, Any], param: Form, kernel: Kernel) -> None:
+        for name in self.scalars if state else ():
+            if name not in state:
+                raise InputError(f"The state of {where} has no {name!r}: load a whole state, or clear it.")
+            value = float(state[name])
+            if not 0 <= value < float("inf"):
+                raise InputError(f"The state of {where} has {name} = {value}: it must be finite, 0 or more.")
+        for name in kernel.program.states:
+            held = state.get(name)
+            if held is not None and (form := self.arrays.form(held)).shape != param.shape:
+                raise InputError(
+                    f"The state {name!r} of {where} has shape {form.shape}, the parameter {param.shape}: "
+                    "load the state that belongs to it, or clear it."
+                )
+
+    def _complete(self, states: States, key: Hashable, param: Any, kernel: Kernel) -> Mapping[str, Any]:
+        """The state of a parameter, what is missing of it made; counts 0-dimensional and float64."""
+        held = states[key].peek() if key in states else {}
+        missing: dict[str, Any] = {}
+        for name, initial in {"step": 0.0, **self.rule.source.scalars}.items():
+            if not self.arrays.is_scalar(value := held.get(name, initial)):
+                missing[name] = self.arrays.scalar(float(value))
+        for name in kernel.program.states:
+            if held.get(name) is None:
+                missing[name] = self.arrays.zeros(param)
+        if not held:
+            states[key] = State.hidden(missing)
+        elif missing:
+            states[key].update(missing)
+        return states[key].peek()
+
+    def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, Any, Mapping[str, Any]]]) -> None:
+        """Fill the part's table; what a kernel cannot work on in place is staged."""
+        arrays, names = self.arrays, part.kernel.program.states
+        columns: list[list[Any]] = []
+        for member, (grad, param, p, state) in enumerate(tensors):
+            strides = param.strides if param.dense else param.contiguous
+            column = [p]  # in the gradient's place: its address is set at each step
+            if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
+                stage = arrays.stage(param._replace(dtype=part.dtype), strides)
+                part.staged_gradients.append((member, stage, int(arrays.describe([stage])[0, 0])))
+            for array in (p, *(state[name] for name in names)):
+                form = arrays.form(array)
+                if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
+                    stage = arrays.stage(param._replace(dtype=part.dtype), strides)
+                    part.staged.append((array, stage))
+                    array = stage
+                column.append(array)
+            columns.append(column)
+        addresses = np.stack([arrays.describe(row)[0] for row in map(list, zip(*columns, strict=True))])
+        sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
+        kernel = part.kernel.load("numba", part.dtype)
+        part.table = Table.of(kernel, addresses, np.array(sizes, np.int64))
+
+
+def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:
+    """The forms of a gradient and its parameter, if they go together."""
+    try:
+        p = arrays.form(param)
+    except InputTypeError as error:
+        raise InputTypeError(f"{where.capitalize()} {error}") from None
+    try:
+        g = arrays.form(grad)
+    except InputTypeError as error:
+        raise InputTypeError(f"The gradient of {where} {error}") from None
+    if g.shape != p.shape:
+        raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
+    if g.lanes > p.lanes:
+        raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
+    if p.overlaps:
+        raise InputError(f"{where.capitalize()} is expanded: its elements share memory; optimize a copy of it.")
+    return g, p
+
+
+def number(name: str, value: Any) -> Any:
+    """A hyperparameter as the host takes it: tensors of one element as their values.
+
+    Raises:
+        InputError: for a tensor of more elements.
+    """
+    if isinstance(value, tuple | list):
+        return tuple(number(f"{name}[{i}]", v) for i, v in enumerate(value))
+    if hasattr(value, "item"):
+        if math.prod(value.shape) != 1:
+            raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
+        return value.item()
+    return value
+
+
+def _memory() -> Any:
+    return compiled(addresses.TEXT, "addresses")

@@ -1,0 +1,157 @@
+"""Tensors as a step sees them: where they lie, what is made for them, and the eager step for all that is not plain.
+
+Addresses and layouts are read through DLPack's C exchange table, which torch offers for this: some 25 ns a tensor,
+so that they can be read anew at each step.
+"""
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.utils.dlpack import to_dlpack
+
+from adamas import addresses
+from adamas.engine import Ints
+from adamas.errors import InputTypeError
+from adamas.kernel import Kernel, compiled
+from adamas.optimizer import Form
+
+_DTYPES = {
+    torch.float16: ("float16", 1),
+    torch.bfloat16: ("bfloat16", 1),
+    torch.float32: ("float32", 1),
+    torch.float64: ("float64", 1),
+    torch.complex64: ("float32", 2),
+    torch.complex128: ("float64", 2),
+}
+_STAGES = {
+    ("float32", 1): torch.float32,
+    ("float64", 1): torch.float64,
+    ("float32", 2): torch.complex64,
+    ("float64", 2): torch.complex128,
+}
+_PLAIN = (Tensor, Parameter)
+
+
+def _api() -> Ints:
+    """Addresses of the C functions and objects that `adamas.addresses` uses, in its order."""
+    python = ctypes.pythonapi
+    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    table = python.PyCapsule_GetPointer(Tensor.__dlpack_c_exchange_api__, b"dlpack_exchange_api")
+    major = ctypes.c_uint32.from_address(table).value
+    if major != 1:
+        raise ImportError(f"torch {torch.__version__} speaks DLPack {major}; adamas knows DLPack 1: use torch 2.13.")
+    # struct DLPackExchangeAPI: version, previous, allocator, from object, to object, DLTensor from object, stream
+    to_dltensor = ctypes.c_int64.from_address(table + 5 * 8).value
+    functions = (python.PyList_GetItem, python.PyErr_Clear, python.Py_DecRef)
+    item, clear, release = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
+    attribute = ctypes.cast(python.PyObject_GetAttr, ctypes.c_void_p).value
+    objects = (id(Tensor), id(Parameter), attribute, id(_GRAD), id(None))
+    return np.array([item, clear, release, to_dltensor, *objects], np.int64)
+
+
+_GRAD = "grad"
+
+
+class TorchArrays:
+    """torch's tensors, as a step sees them (`adamas.optimizer.Arrays`)."""
+
+    def __init__(self) -> None:
+        self._api = _api()
+        self._memory = compiled(addresses.TEXT, "addresses")
+
+    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
+        return self._fill(self._memory.look, 5, params)
+
+    def describe(self, arrays: Sequence[Any]) -> Ints:
+        return self._fill(self._memory.describe, 2, arrays)
+
+    def _fill(self, function: Callable[..., int], rows: int, things: Sequence[Any]) -> Ints:
+        things = things if isinstance(things, list) else list(things)
+        out = np.empty((rows, len(things)), np.int64)
+        function(id(things), len(things), self._api, out)
+        return out
+
+    def pin(self, arrays: Sequence[Any]) -> object:
+        # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A
+        # DLPack capsule is a reference that stays.
+        return [to_dlpack(a) for a in arrays if self._plain(a)]
+
+    def _plain(self, tensor: Any) -> bool:
+        return (
+            type(tensor) in _PLAIN
+            and tensor.device.type == "cpu"
+            and tensor.layout is torch.strided
+            and not tensor.is_conj()
+            and not tensor.is_neg()
+        )
+
+    def form(self, array: Any) -> Form:
+        if not isinstance(array, Tensor):
+            raise InputTypeError(f"is a {type(array).__name__}: it must be a tensor.")
+        if array.dtype not in _DTYPES:
+            raise InputTypeError(
+                f"has dtype {array.dtype}: it must be float16, bfloat16, float32, float64, complex64 or complex128."
+            )
+        if array.layout is not torch.strided:
+            raise InputTypeError(
+                f"has layout {array.layout}, which is not supported: use a dense one, as "
+                "nn.Embedding(sparse=False) gives, or torch.optim.SparseAdam for these parameters."
+            )
+        dtype, lanes = _DTYPES[array.dtype]
+        return Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
+
+    def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
+        return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
+
+    def zeros(self, param: Tensor) -> Tensor:
+        wide = torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
+        return torch.zeros_like(param, dtype=wide, memory_format=torch.preserve_format)
+
+    def scalar(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device="cpu")
+
+    def is_scalar(self, value: Any) -> bool:
+        return (
+            type(value) is Tensor
+            and value.shape == ()
+            and value.dtype == torch.float64
+            and value.device.type == "cpu"
+        )
+
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
+        return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
+
+    def copy(self, source: Any, target: Tensor) -> None:
+        if isinstance(source, Tensor):
+            target.copy_(source)
+        else:
+            target.fill_(source)
+
+    def call(
+        self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any]
+    ) -> tuple[Sequence[Any], Sequence[float]]:
+        param = arrays[1]
+        host = kernel.host_of_tensors if any(map(_is_tensor, arguments)) else kernel.host
+        coefficients, scalars = host(*arguments)
+        real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
+        wide = torch.promote_types(real[1].dtype, torch.float32)
+        results = kernel.load("torch")(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)
+        if param.is_complex():
+            results = [torch.view_as_complex(r) for r in results]
+        return results, [float(s) for s in scalars]
+
+    def changed(self, params: Sequence[Tensor]) -> None:
+        torch.autograd.graph.increment_version(params)
+
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_is_tensor, value)))

@@ -1,0 +1,193 @@
+"""The class that all optimizers of this front share."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from adamas.errors import InputTypeError
+from adamas.optimizer import State, States, Stepper, bind, number, signature
+from adamas.rule import Rule, find
+from adamas.torch.arrays import TorchArrays
+
+#: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state
+#: dicts' sake. ``differentiable`` alone is obeyed.
+_FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+
+#: hyperparameter of the rules -> torch's name for it.
+_KEYS = {"decoupled": "decoupled_weight_decay"}
+
+_ARRAYS = TorchArrays()
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Steps torch parameters by one of the rules; a `torch.optim.Optimizer` in every respect.
+
+    Args:
+        params: parameters, or dicts of a group's parameters and hyperparameters, as for torch.optim. On the CPU and
+            of dtype float32 or float64 they are stepped by a compiled kernel, in place, whatever their layout;
+            float16 and bfloat16 are computed in float32 and keep float32 states. On other devices, for tensor
+            subclasses, and with ``differentiable=True`` torch computes the step.
+        lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`. Where torch has a class
+            of the same name, they have its names and order. ``decoupled`` may be said for ``decoupled_weight_decay``.
+        foreach, fused, capturable: accepted as by torch, and without effect.
+        differentiable: let autograd run through the step.
+
+    Raises:
+        InputError: (a ValueError) for an argument that cannot be; nothing is made.
+    """
+
+    rule: ClassVar[Rule]
+    __signature__: ClassVar[Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        params, defaults = bind(type(self).__name__, self.__signature__, args, _torch_names(kwargs))
+        self._check(defaults)
+        if defaults["fused"] and defaults["differentiable"]:
+            raise RuntimeError("`fused` does not support `differentiable`: leave one of them out.")
+        if defaults["fused"] and defaults["foreach"]:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together: leave one of them out.")
+        self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
+        super().__init__(params, defaults)
+        self._adopt()
+
+    def _check(self, group: dict[str, Any]) -> None:
+        names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
+        self.rule.check({name: number(key, group[key]) for name, key in names.items()})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, as in torch.optim; its hyperparameters are checked first."""
+        if isinstance(param_group, dict):
+            param_group = _torch_names(param_group)
+            self._check({**self.defaults, **param_group})
+            params = param_group.get("params", ())
+            if not isinstance(params, Tensor | set):
+                param_group["params"] = params = list(params)
+            for p in [params] if isinstance(params, Tensor) else params:
+                tensor = p[1] if isinstance(p, tuple) else p
+                if isinstance(tensor, Tensor) and not (tensor.is_floating_point() or tensor.is_complex()):
+                    raise InputTypeError(
+                        f"A parameter of shape {tuple(tensor.shape)} has dtype {tensor.dtype}: "
+                        "it must be of a floating-point or complex dtype; leave it out of the optimizer."
+                    )
+        super().add_param_group(param_group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient.
+
+        Args:
+            closure: reevaluates the model and returns the loss.
+
+        Returns:
+            What the closure returned.
+
+        Raises:
+            InputError: where a gradient or state does not fit its parameter; nothing is changed.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if type(self.state) is not States:
+            self._adopt()
+        groups = self.param_groups
+        params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            self._stepper.step(groups, self.state, params, params, _Gradients(params))
+        return loss
+
+    def _adopt(self) -> None:
+        """Take over states that came from elsewhere."""
+        self.state = States(self.state)
+        self._stepper.forget()
+        if self.rule.source.name == "sgd":  # torch's SGD keeps no count: where it has a buffer, it has begun
+            for p, state in self.state.items():
+                if "step" not in state:
+                    begun = state.get("momentum_buffer") is not None
+                    self.state[p] = State(state, step=_ARRAYS.scalar(1.0)) if begun else State()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_stepper" not in self.__dict__:
+            self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        self._adopt()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in torch.optim; torch's own optimizers load it."""
+        state_dict = super().state_dict()
+        state_dict["state"] = {key: _plain(state) for key, state in state_dict["state"].items()}
+        return state_dict
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As in torch.optim, from whose own optimizers it takes state dicts too.
+
+        Tensors are copied, and float32 states of float16 or bfloat16 parameters stay float32.
+        """
+        super().load_state_dict(state_dict)
+        ids = [i for group in state_dict["param_groups"] for i in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for i, p in zip(ids, params, strict=True):
+            for name, value in state_dict["state"].get(i, {}).items():
+                if isinstance(value, Tensor) and name in self.state[p]:
+                    device = "cpu" if name in self._stepper.scalars else p.device
+                    self.state[p][name] = value.detach().to(device, copy=True)
+
+
+class _Gradients(Sequence[Tensor | None]):
+    """The gradients of parameters, fetched when asked for: a step as a rule reads their addresses alone."""
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.params = params
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.params[i].grad
+
+
+def _plain(state: Any) -> Any:
+    """A state as a plain dict, its tensors aliases of those that the steps work on."""
+    if not isinstance(state, State):
+        return state
+    return {name: t.detach() if isinstance(t, Tensor) else t for name, t in state.peek().items()}
+
+
+def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
+    return {_KEYS.get(name, name): value for name, value in options.items()}
+
+
+def optimizer(
+    rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any
+) -> type[Optimizer]:
+    """The optimizer class of a rule, the library's or your own.
+
+    Args:
+        rule: a rule, or the name of a registered one.
+        positional: arguments that may be given by position after ``params``, in this order.
+        name: of the class; else that of the rule.
+        **defaults: hyperparameters whose default differs in this class.
+
+    >>> import adamas, torch
+    >>> @adamas.rule
+    ... def sign_descent(g, *, lr=1e-3):
+    ...     return lr * adamas.sign(g)
+    >>> weight = torch.nn.Parameter(torch.zeros(2))
+    >>> weight.grad = torch.tensor([3.0, -0.5])
+    >>> optimizer(sign_descent)([weight], lr=0.1).step()
+    >>> weight.tolist()
+    [-0.10000000149011612, 0.10000000149011612]
+    """
+    rule = find(rule) if isinstance(rule, str) else rule
+    names = _torch_names({**rule.hyper(defaults), **_FLAGS})
+    body = {
+        "rule": rule,
+        "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
+        "__signature__": signature(names, positional.split()),
+        "__module__": "adamas.torch",
+    }
+    return type(name or rule.name, (Optimizer,), body)

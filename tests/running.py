@@ -1,0 +1,80 @@
+"""Ways to run a rule: each takes a case, a start and a list of gradients, and returns θ and the states."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import adamas
+import adamas.numpy
+from adamas.kernel import TINY, select
+from tests.cases import Case
+
+Outcome = tuple[np.ndarray, dict[str, Any]]
+
+
+def numpy_kernel(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The NumPy text, stepped by hand."""
+    rule = adamas.rules()[case.rule]
+    hyper = rule.hyper(case.options)
+    kernel = select(rule, hyper)
+    step = kernel.load("numpy", dtype)
+    param = theta.astype(dtype)
+    states = {name: np.zeros_like(param) for name in kernel.program.states}
+    scalars = dict(rule.source.scalars)
+    count = 0.0
+    with np.errstate(all="ignore"):
+        for grad in grads:
+            if grad is None:
+                continue
+            count += 1
+            given = {**hyper, **scalars, "t": count, "tiny": TINY[dtype]}
+            coefficients, new = kernel.host(*[given[name] for name in kernel.program.arguments])
+            scalars = dict(zip(scalars, new, strict=True))
+            typed = tuple(
+                bool(c) if name in kernel.program.flags else np.dtype(dtype).type(c)
+                for c, name in zip(coefficients, kernel.program.coefficients, strict=True)
+            )
+            param, *new_states = step(grad.astype(dtype), param, *states.values(), typed)
+            states = dict(zip(states, new_states, strict=True))
+    return param, {"step": count, **scalars, **states}
+
+
+def numba(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The NumPy front, which steps by compiled kernels."""
+    param = theta.astype(dtype)
+    optimizer = adamas.numpy.optimizer(case.rule)(param, **case.options)
+    for grad in grads:
+        optimizer.step([None if grad is None else grad.astype(dtype)])
+    return param, dict(optimizer.state.get(0, {"step": 0.0}))
+
+
+def torch_compiled(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The torch front on plain CPU tensors: compiled kernels."""
+    return _torch(case, theta, grads, dtype)
+
+
+def torch_eager(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The torch front where torch computes the step."""
+    return _torch(case, theta, grads, dtype, differentiable=True)
+
+
+def _torch(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str, **more: Any) -> Outcome:
+    import torch
+
+    import adamas.torch
+
+    param = torch.tensor(theta.astype(dtype))
+    optimizer = adamas.torch.optimizer(case.rule)([param], **case.options, **more)
+    for grad in grads:
+        param.grad = None if grad is None else torch.tensor(grad.astype(dtype))
+        optimizer.step()
+    return param.numpy(), {name: value.numpy() for name, value in optimizer.state[param].items()}
+
+
+WAYS: dict[str, Callable[..., Outcome]] = {
+    "numpy": numpy_kernel,
+    "numba": numba,
+    "torch": torch_compiled,
+    "torch-eager": torch_eager,
+}
