@@ -38,7 +38,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     "--optimizers",
     callback=_names,
     metavar="A,B,…",
-    help="Rules, torch classes by dotted path, file.py:name. Default: every registered rule.",
+    help="Rules, torch classes by dotted path, file.py:name. Default: the family.",
 )
 @click.option(
     "--lrs",

@@ -21,7 +21,7 @@ def digits() -> Problem:
     """8×8 images of handwritten digits, a small network with dropout."""
     table = _sklearn("load_digits")
     what = "64-128-10 network with dropout 0.2"
-    return NetworkProblem("digits", table, networks.digits_mlp, what, steps=500)
+    return NetworkProblem("digits", table, networks.digits_mlp, what, steps=300)
 
 
 def digits_softmax() -> Problem:

@@ -14,7 +14,7 @@ from adamas.errors import InputError
 from adamas.problems import load
 from adamas.problems.base import Problem
 from adamas.race.drive import run
-from adamas.race.entrants import Entrant, enter
+from adamas.race.entrants import Entrant, enter, family
 from adamas.race.progress import Progress
 from adamas.race.report import as_dict, versions, write_results
 from adamas.race.result import Table, tabulate
@@ -65,7 +65,7 @@ def race(
 
     Args:
         problem: a built-in problem's name, or a .csv, .npz, .parquet or .py file.
-        optimizers: registered rules, dotted torch classes, file.py:name; by default every registered rule.
+        optimizers: registered rules, dotted torch classes, file.py:name; by default the family.
         lrs: learning rates to try instead of searching for each optimizer's own.
         seeds: how many fresh seeds the finalists are run from.
         steps: length of a full training; by default the problem's own.
@@ -83,7 +83,7 @@ def race(
     _check(lrs, seeds, steps, seconds, target_metric, jobs)
     progress = Progress()
     jobs = jobs or joblib.cpu_count()
-    entrants = [enter(name) for name in optimizers or list(adamas.rules())]
+    entrants = [enter(name) for name in optimizers or family()]
     _distinct(entrants)
     what = load(problem, target)
     what.rehearse()

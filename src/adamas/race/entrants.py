@@ -46,6 +46,11 @@ class Entrant:
         return known[self.name]
 
 
+def family() -> list[str]:
+    """Who races unless told otherwise: every registered rule but lpadam, which at its default p = 2 is Adam."""
+    return [name for name in adamas.rules() if name != "lpadam"]
+
+
 def enter(name: str) -> Entrant:
     """The entrant called `name`, tried out: raises InputError where there is none."""
     path, colon, _ = name.rpartition(":")
@@ -77,8 +82,8 @@ def _from_file(path: Path, name: str) -> Any:
     thing = getattr(module, name)
     if not is_rule(thing) and not _is_torch(thing):
         raise InputError(
-            f"{name} in {path} is of type {type(thing).__name__}: an optimizer is a function under @adamas.rule "
-            "or a subclass of torch.optim.Optimizer."
+            f"{name} in {path} is of type {type(thing).__name__}: an optimizer is a function under "
+            "@adamas.rule or a subclass of torch.optim.Optimizer."
         )
     return thing
 

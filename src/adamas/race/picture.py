@@ -267,7 +267,9 @@ def _window(table: Table, y: _Scale) -> tuple[float, float]:
 
 def _sensitivity(axes: Axes, table: Table, i: int, y: _Scale) -> None:
     _plain(axes)
+    etas = [lr for results in table.map.values() for lr in results]
     axes.set_xscale("log")
+    axes.set_xlim(min(etas) / 2, max(etas) * 2)
     y.apply(axes)
     for j, row in enumerate(table.rows):
         if j != i:

@@ -11,7 +11,7 @@ import adamas
 from adamas.problems.base import Problem
 from adamas.race.drive import LOOKS
 from adamas.race.result import Row, Table
-from adamas.race.search import Plan
+from adamas.race.search import SEARCH_SEEDS, Plan
 from adamas.race.trials import Outcome
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def printed(problem: Problem, plan: Plan, table: Table) -> "list[RenderableType]
         cells = [number(row.lr), "diverged" if row.metric is None else number(row.metric), spread]
         cells += [number(row.second)] if second else []
         cells += [
-            str(len(row.finals)) if row.finals[0].trial.seed else "search",
+            str(len(row.finals)) if row.finals[0].trial.seed not in SEARCH_SEEDS else "search",
             number(row.steps_to_target, 4),
             number(row.seconds_to_target, 2),
             str(row.width) if row.width else "–",

@@ -7,7 +7,7 @@ from statistics import median
 
 from adamas.problems.base import Measure
 from adamas.race.entrants import Entrant
-from adamas.race.search import SEARCH_SEED, Plan, middle
+from adamas.race.search import SEARCH_SEEDS, Plan, choose, middle
 from adamas.race.trials import Outcome, Trial
 from adamas.race.width import Width, width
 
@@ -138,15 +138,19 @@ def _gather(plan: Plan, entrant: Entrant, outcomes: Mapping[Trial, Outcome]) -> 
     mine = [o for t, o in outcomes.items() if t.optimizer == entrant.identity and t.steps == plan.steps]
     if plan.lrs is not None:
         mine = [o for o in mine if o.trial.lr in plan.lrs]
-    mapped = {o.trial.lr: o.metric for o in mine if o.trial.seed == SEARCH_SEED}
+    mapped = {o.trial.lr: o.metric for o in mine if o.trial.seed == SEARCH_SEEDS[0]}
     if not mapped:
         return None
-    best = min(mapped, key=lambda lr: (plan.measure.key(mapped[lr]), lr))
+    seen = {
+        lr: [o.metric for s in SEARCH_SEEDS for o in mine if o.trial.lr == lr and o.trial.seed == s]
+        for lr in mapped
+    }
+    best = choose(seen, plan.measure)
     seeds = range(1, plan.seeds + 1)
     finals = sorted(
         (o for o in mine if o.trial.seed in seeds and o.trial.lr == best), key=lambda o: o.trial.seed
     )
-    shown = finals or [o for o in mine if o.trial.seed == SEARCH_SEED and o.trial.lr == best]
+    shown = finals or [o for o in mine if o.trial.seed == SEARCH_SEEDS[0] and o.trial.lr == best]
     metric = middle([o.metric for o in shown], plan.measure)
     return _Found(entrant, best, shown, bool(finals), metric, dict(sorted(mapped.items())))
 
