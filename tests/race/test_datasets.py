@@ -74,6 +74,14 @@ def test_split_is_stratified_and_scaled_on_the_training_part_alone(name):
     assert abs(table.vx.mean(axis=0)).max() > 1e-3  # their own mean was not taken away
 
 
+def test_reddi_keeps_x_where_it_may_be():
+    training = load("reddi").begin(0)
+    for far, end in ((7.0, 1.0), (-7.0, -1.0), (0.3, 0.3)):
+        training.parameters["x"][...] = far
+        training.constrain()
+        assert training.parameters["x"] == end
+
+
 def test_batches_cover_every_row_once_an_epoch_the_ragged_last_included():
     batches = Batches(10, 4, np.random.default_rng(0))
     epochs = [[next(batches) for _ in range(3)] for _ in range(2)]

@@ -148,6 +148,14 @@ def test_entrants_know_when_their_file_changed(tmp_path):
     assert enter(f"{path}:mine").identity != before.identity
 
 
+def test_a_rule_in_a_file_does_not_replace_the_librarys_of_the_same_name(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from adamas import rule\n@rule\ndef sgd(g, *, lr=0.1):\n    return 0 * lr * g\n")
+    result = race("bowl", ["sgd", f"{path}:sgd"], lrs=[0.1], seeds=1, steps=30, jobs=1, output=tmp_path / "o")
+    first, second = result.table.rows
+    assert first.metric < second.metric == second.finals[0].curve[0].metric
+
+
 def test_resume_runs_what_is_missing_and_survives_a_torn_line(tmp_path):
     arguments = {"lrs": [0.1, 0.3], "seeds": 3, "steps": 50, "jobs": 1}
     race("bowl", ["sgd", "adam"], **arguments, output=tmp_path / "whole")

@@ -9,7 +9,6 @@ from typing import Any
 
 import joblib
 
-import adamas
 from adamas.errors import InputError
 from adamas.problems import load
 from adamas.problems.base import Problem

@@ -11,6 +11,9 @@ from adamas.errors import InputError, unknown
 from adamas.problems.base import need
 from adamas.problems.usercode import digest, load_module
 
+_LIBRARY = dict(adamas.rules())
+"""The rules before any file was read: a file's rule of the same name does not take their place."""
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -40,14 +43,14 @@ class Entrant:
             return _from_file(self.file, self.name.rpartition(":")[2])
         if "." in self.name:
             return _from_path(self.name)
-        known = adamas.rules()
+        known = {**adamas.rules(), **_LIBRARY}
         if self.name not in known:
             raise unknown("optimizer", self.name, known)
         return known[self.name]
 
 
 def family() -> list[str]:
-    """Who races unless told otherwise: every registered rule but lpadam, which at its default p = 2 is Adam."""
+    """Who races unless told otherwise: every rule but lpadam, which at its default p = 2 is Adam."""
     return [name for name in adamas.rules() if name != "lpadam"]
 
 

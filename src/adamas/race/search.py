@@ -128,7 +128,7 @@ class _Search:
         self._tried = {e: {} for e in self._plan.entrants}
         half = DECADE // 2
         ks: dict[Entrant, set[int]] = {e: set() for e in scouted}
-        new = {e: [j for j in (k - half, k, k + half) if LOWEST <= j <= HIGHEST] for e, k in scouted.items()}
+        new = {e: _within(k - half, k, k + half) for e, k in scouted.items()}
         best: dict[Entrant, int] = {}
         while any(new.values()):
             self._try("Mapping η, full runs", {e: [eta(k) for k in new[e]] for e in new})
@@ -152,9 +152,8 @@ class _Search:
 
     def _refine(self, mapped: dict[Entrant, int]) -> None:
         results = {e: self._tried[e][eta(k)] for e, k in mapped.items()}
-        closer = {
-            e: (mapped[e] - 1, mapped[e], mapped[e] + 1) for e in _better_half(results, self._plan.measure)
-        }
+        contenders = _better_half(results, self._plan.measure)
+        closer = {e: _within(mapped[e] - 1, mapped[e], mapped[e] + 1) for e in contenders}
         trials = [
             self._plan.trial(e, eta(k), s) for s in SEARCH_SEEDS for e, ks in closer.items() for k in ks
         ]
@@ -174,6 +173,10 @@ class _Search:
             e: middle([self._runner[t].metric for t in mine], self._plan.measure)
             for e, mine in trials.items()
         }
+
+
+def _within(*ks: int) -> list[int]:
+    return [k for k in ks if LOWEST <= k <= HIGHEST]
 
 
 def _better_half(results: dict[Entrant, float | None], measure: Measure) -> list[Entrant]:

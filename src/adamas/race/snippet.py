@@ -7,11 +7,11 @@ from adamas.race.entrants import Entrant, is_rule
 _TORCH = """\
 {imports}
 
-optimizer = {make}(model.parameters(), lr={lr:g})
+opt = {make}(model.parameters(), lr={lr:g})
 for batch in batches:
-    optimizer.zero_grad()
+    opt.zero_grad()
     loss(model, batch).backward()
-    optimizer.step()
+    opt.step()
 """
 
 _MUON = """\
@@ -19,20 +19,20 @@ import torch
 
 matrices = [p for p in model.parameters() if p.ndim == 2]
 others = [p for p in model.parameters() if p.ndim != 2]
-optimizers = [torch.optim.Muon(matrices, lr={lr:g}), torch.optim.AdamW(others, lr={lr:g})]
+opts = [torch.optim.Muon(matrices, lr={lr:g}), torch.optim.AdamW(others, lr={lr:g})]
 for batch in batches:
     model.zero_grad()
     loss(model, batch).backward()
-    for optimizer in optimizers:
-        optimizer.step()
+    for opt in opts:
+        opt.step()
 """
 
 _NUMPY = """\
 {imports}
 
-optimizer = {make}(params, lr={lr:g})  # an array, a list or a dict of arrays
+opt = {make}(params, lr={lr:g})  # an array, a list or a dict of arrays
 for batch in batches:
-    optimizer.step(gradient(params, batch))  # params change in place
+    opt.step(gradient(params, batch))  # params change in place
 """
 
 
@@ -47,11 +47,8 @@ def snippet(entrant: Entrant, lr: float, front: Literal["numpy", "torch"]) -> st
         else:
             imports, make = f"import {entrant.name.rpartition('.')[0]}", entrant.name
         return _TORCH.format(imports=imports, make=make, lr=lr)
-    imports = f"import adamas\nfrom adamas.{front} import optimizer as optimizer_of"
-    rule = f'adamas.rules()["{entrant.name}"]'
+    imports, rule = f"from adamas.{front} import optimizer", repr(entrant.name).replace("'", '"')
     if entrant.file is not None:
-        imports = f"from adamas.{front} import optimizer as optimizer_of"
-        imports += f"\nfrom {entrant.file.stem} import {entrant.label}"
-        rule = entrant.label
+        imports, rule = f"{imports}\nfrom {entrant.file.stem} import {entrant.label}", entrant.label
     loop = _TORCH if front == "torch" else _NUMPY
-    return loop.format(imports=imports, make=f"optimizer_of({rule})", lr=lr)
+    return loop.format(imports=imports, make=f"optimizer({rule})", lr=lr)
