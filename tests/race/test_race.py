@@ -43,9 +43,8 @@ def test_a_race_on_a_surface(tmp_path):
     # On ½(x² + 100y²), sgd is best a little below its limit of 2/100.
     assert {first.entrant.name, second.entrant.name} == {"sgd", "adam"}
     sgd = next(r for r in result.table.rows if r.entrant.name == "sgd")
-    assert (
-        0.005 < sgd.lr < 0.02 and sgd.width is not None and sgd.width.high < 0.02 and not sgd.width.open_high
-    )
+    assert 0.005 < sgd.lr < 0.02 and sgd.width is not None and sgd.width.high < 0.02
+    assert not sgd.width.open_high and not sgd.width.open_low
     assert [o.trial.seed for o in first.finals] == [1, 2, 3, 4, 5]
     assert sgd.state_bytes <= 4  # the count of steps, shared by two parameters
     adam = next(r for r in result.table.rows if r.entrant.name == "adam")
@@ -65,7 +64,8 @@ def test_search_finds_a_best_eta_outside_the_scouted_range(tmp_path):
         "def gradient(p, rng): return 1e8 * p\n"
     )
     result = race(str(path), ["sgd"], steps=40, seeds=1, jobs=1, output=tmp_path / "o")
-    assert result.table.rows[0].lr in (eta(-30), eta(-28)) or result.table.rows[0].lr < 2e-7
+    assert result.table.rows[0].lr <= eta(-27)
+    assert any(o.trial.steps == 10 and o.trial.lr == 1e-7 for o in result.outcomes)  # already in the scouting
 
 
 def test_every_eta_diverging_is_a_loss_and_no_crash(tmp_path):
@@ -112,7 +112,7 @@ def test_reddi_adam_goes_to_the_wrong_end_and_amsgrad_does_not(tmp_path):
     amsgrad, adam = result.table.rows
     # The best x is -1, the middle 1 away from it. One is on its way there, the other has gone to +1.
     assert amsgrad.metric < 0.9
-    assert adam.metric > 1.5
+    assert 1.5 < adam.metric <= 2
     assert amsgrad.wins == (2, 2)
 
 
@@ -197,7 +197,7 @@ def test_seconds_end_the_race_and_what_is_done_is_reported(tmp_path, slow):
     result = race(str(slow), ["sgd", "adam"], seconds=1.5, steps=100, jobs=1, output=tmp_path / "o")
     assert time.monotonic() - begun < 6
     assert result.stopped == "the time given was up" and 0 < len(result.outcomes) < 20
-    again = race(str(slow), ["sgd"], seconds=20, seeds=1, lrs=[0.1, 0.2], jobs=1, output=tmp_path / "p")
+    again = race(str(slow), ["sgd"], seconds=8, seeds=1, lrs=[0.1, 0.2], jobs=1, output=tmp_path / "p")
     assert (
         again.stopped is None and 100 < again.plan.steps < 20000
     )  # 3 trials of a step of about a millisecond
@@ -279,6 +279,7 @@ def test_killed_outright_it_resumes(tmp_path, slow):
     wait_for_lines(tmp_path / "race" / "trials.jsonl", 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    assert (tmp_path / "race" / "trials.jsonl").read_bytes().count(b"\n") < 5
     assert not (tmp_path / "race" / "results.json").exists()
     process = begin(*arguments, "--resume", cwd=tmp_path)
     out, err = process.communicate(timeout=60)
@@ -320,6 +321,21 @@ def test_rules_command(capsys):
     with pytest.raises(SystemExit):
         main(["rules"])
     assert "exp_avg_sq" in capsys.readouterr().out
+
+
+def test_a_trial_has_one_thread_and_gives_the_others_back(tmp_path):
+    import torch
+
+    path = tmp_path / "threads.py"
+    path.write_text((EXAMPLES / "my_problem.py").read_text() + "    return float(torch.get_num_threads())\n")
+    path.write_text(path.read_text().replace("    return (model(x)", "    (model(x)"))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        result = race(str(path), ["sgd"], lrs=[0.01], seeds=1, steps=5, jobs=1, output=tmp_path / "o")
+        assert result.table.rows[0].metric == 1 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_users_torch_file(tmp_path):

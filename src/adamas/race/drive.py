@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from sys import modules, stderr
 from typing import Any
@@ -20,8 +22,39 @@ LOOKS = 25
 """How often a training is validated on its way: the resolution of "steps to the target"."""
 
 
-class OutOfTime(Exception):
-    """The race's time is up in the middle of a trial; nothing is kept of it."""
+class Cut(Exception):
+    """The race was stopped in the middle of a trial; nothing is kept of it."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Tells trials, in whatever process, to end at once.
+
+    Args:
+        flag: a file; once it exists, all stops.
+        deadline: seconds since the epoch when all stops, or None.
+    """
+
+    flag: Path
+    deadline: float | None = None
+
+    def ask(self) -> None:
+        """Have all stop."""
+        self.flag.touch()
+
+    @property
+    def late(self) -> bool:
+        """The deadline has passed."""
+        return self.deadline is not None and time.time() > self.deadline
+
+    @property
+    def due(self) -> bool:
+        """All should stop."""
+        return self.late or self.flag.exists()
+
+
+HEED = 0.1
+"""Seconds between two looks at whether to stop."""
 
 
 class Stepper:
@@ -127,7 +160,7 @@ def _plainly(entrant: Entrant) -> Generator[None]:
     elif "." in entrant.name:
         try:
             yield
-        except (InputError, OutOfTime):
+        except InputError:
             raise
         except Exception as e:
             message = " ".join(str(e).split()).rstrip(".")
@@ -141,28 +174,28 @@ def _plainly(entrant: Entrant) -> Generator[None]:
 _warm: set[tuple[str, str]] = set()
 
 
-def run(problem: Problem, entrant: Entrant, trial: Trial, deadline: float | None = None) -> Outcome:
+def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = None) -> Outcome:
     """Train once.
 
     Compiling is not timed: the first trial of an optimizer in a process is preceded by two steps thrown away.
 
     Args:
-        deadline: seconds since the epoch; reached at a look, the trial is given up.
+        stop: looked at every now and then.
 
     Raises:
-        OutOfTime: at the deadline.
+        Cut: when `stop` is due.
         InputError: the user's problem or optimizer raised.
     """
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(stderr))
         stack.enter_context(_one_thread(problem, entrant))
         if (problem.name, entrant.identity) not in _warm:
-            _train(problem, entrant, Trial(trial.optimizer, trial.lr, trial.seed, 2), deadline)
+            _train(problem, entrant, Trial(trial.optimizer, trial.lr, trial.seed, 2), stop)
             _warm.add((problem.name, entrant.identity))
-        return _train(problem, entrant, trial, deadline)
+        return _train(problem, entrant, trial, stop)
 
 
-def _train(problem: Problem, entrant: Entrant, trial: Trial, deadline: float | None) -> Outcome:
+def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None) -> Outcome:
     clock = time.perf_counter
     training = problem.begin(trial.seed)
     with _plainly(entrant):
@@ -173,6 +206,7 @@ def _train(problem: Problem, entrant: Entrant, trial: Trial, deadline: float | N
     losses: list[float] = []
     costs: list[float] = []
     spent, diverged_at = 0.0, None
+    heeded = clock()
     for step in range(1, trial.steps + 1):
         begun = clock()
         loss = training.backward()
@@ -188,6 +222,10 @@ def _train(problem: Problem, entrant: Entrant, trial: Trial, deadline: float | N
         training.constrain()
         spent += done - stepper_begun + ready - begun
         losses.append(loss)
+        if stop is not None and done - heeded > HEED:
+            heeded = done
+            if stop.due:
+                raise Cut
         if step not in looks:
             continue
         metric, second = training.validate()
@@ -196,8 +234,6 @@ def _train(problem: Problem, entrant: Entrant, trial: Trial, deadline: float | N
         if not math.isfinite(metric):
             diverged_at = step
             break
-        if deadline is not None and time.time() > deadline:
-            raise OutOfTime
     return Outcome(
         trial=trial,
         metric=metric if diverged_at is None else None,

@@ -65,7 +65,7 @@ def as_dict(
         "complete": stopped is None,
         "stopped": stopped,
         "seconds": round(seconds, 2),
-        "target": {"value": table.target, "given": table.given, "looked_every": max(1, plan.steps // LOOKS)},
+        "target": {"value": table.target, "given": table.given, "looks": LOOKS},
         "verdict": table.verdict,
         "table": [row_dict(row) for row in table.rows],
         "settings": settings,
@@ -138,8 +138,7 @@ def _footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
     ]
     if table.target is not None:
         whose = "as given" if table.given else "which three quarters of the finalists reach"
-        every = max(1, plan.steps // LOOKS)
-        notes.append(f"target: {number(table.target)}, {whose}; looked for every {every} steps.")
+        notes.append(f"target: {number(table.target)}, {whose}; looked for at {LOOKS} points on the way.")
     notes.append(
         "η width: the range of η within 5 % of its own best, counted on the way from untrained (seed 0)."
     )

@@ -1,18 +1,20 @@
 """Many trials at once, each kept as soon as it is done; stops cleanly on Ctrl-C and at the deadline."""
 
 import signal
+import sys
 import tempfile
 import threading
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from adamas.problems.base import Problem
-from adamas.race.drive import OutOfTime, run
+from adamas.race.drive import Cut, Stop, run
 from adamas.race.entrants import Entrant
 from adamas.race.progress import Progress
 from adamas.race.trials import Outcome, Store, Trial
@@ -25,27 +27,47 @@ class Stopped(Exception):
 _problems: dict[str, Problem] = {}
 
 
-def _work(problem_file: str, entrant: Entrant, trial: Trial, deadline: float | None) -> Outcome | None:
-    """In a worker: one trial; None if time was up. The problem is read once in a process."""
+def _work(problem_file: str, entrant: Entrant, trial: Trial, stop: Stop) -> Outcome | None:
+    """In a worker: one trial; None if it was cut short. The problem is read once in a process."""
+    if stop.due:
+        return None
     if problem_file not in _problems:
         _problems[problem_file] = joblib.load(problem_file)
     try:
-        return run(_problems[problem_file], entrant, trial, deadline)
-    except OutOfTime:
+        return run(_problems[problem_file], entrant, trial, stop)
+    except Cut:
         return None
 
 
 @contextmanager
-def _deaf() -> Generator[None]:
-    """Processes begun in here ignore Ctrl-C, which belongs to the race alone."""
+def _heeding(stop: Stop) -> Generator[None]:
+    """Within it, Ctrl-C asks the trials to stop; a second one interrupts as ever."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def heard(signum: int, frame: FrameType | None) -> None:
+        stop.ask()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, heard)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _deaf() -> Generator[None]:
+    """Processes begun in here never hear Ctrl-C, which is for the race to handle; it hears it afterwards."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Runner:
@@ -66,10 +88,11 @@ class Runner:
         progress: Progress,
     ) -> None:
         self._entrants = {e.identity: e for e in entrants}
-        self._store, self._jobs, self._deadline, self._progress = store, jobs, deadline, progress
+        self._store, self._jobs, self._progress = store, jobs, progress
         self._folder = tempfile.TemporaryDirectory(prefix="adamas-race-")
         self._file = str(Path(self._folder.name) / "problem")
         joblib.dump(problem, self._file)
+        self._stop = Stop(Path(self._folder.name) / "stop", deadline)
 
     def close(self) -> None:
         """Forget the problem; the workers end by themselves."""
@@ -88,7 +111,7 @@ class Runner:
         wanted = [t for t in dict.fromkeys(trials) if t not in self._store.outcomes]
         if not wanted:
             return
-        with self._progress.phase(phase, len(wanted)) as advance:
+        with self._progress.phase(phase, len(wanted)) as advance, _heeding(self._stop):
             results: Any = None
             try:
                 with _deaf():
@@ -97,26 +120,19 @@ class Runner:
                     if outcome is not None:
                         self._store.add(outcome)
                         advance(outcome)
-                    if outcome is None or (self._deadline is not None and time.time() > self._deadline):
-                        self._halt(results)
-                        raise Stopped("the time given was up")
             except KeyboardInterrupt:
-                self._halt(results)
+                if results is not None:
+                    results.close()
                 raise Stopped("interrupted") from None
+            except TerminatedWorkerError:
+                raise Stopped("a worker process died, perhaps for lack of memory") from None
+        if self._stop.due:
+            raise Stopped("the time given was up" if self._stop.late else "interrupted")
 
     def _parallel(self, trials: list[Trial]) -> Any:
         work = joblib.delayed(_work)
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             parallel: Any = joblib.Parallel  # its stubs say batch_size is a str
             return parallel(n_jobs=self._jobs, batch_size=1, return_as="generator_unordered")(
-                work(self._file, self._entrants[t.optimizer], t, self._deadline) for t in trials
+                work(self._file, self._entrants[t.optimizer], t, self._stop) for t in trials
             )
-
-    def _halt(self, results: Any) -> None:
-        """End the workers at once, whatever they are at."""
-        if self._jobs > 1:
-            from joblib.externals.loky import get_reusable_executor
-
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
-        if results is not None:
-            results.close()
