@@ -61,10 +61,11 @@ class Table:
         """How many coordinates a run computes."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def use(self, coefficients: NDArray[Any], rows: Ints | None = None) -> None:
-        """Set the coefficients of the next run, with the row each tensor takes (all the first, if None)."""
+    def use(self, coefficients: NDArray[Any], rows: Ints) -> None:
+        """Set the coefficients of the next run, and the row that each tensor takes (one number: all take it)."""
+        if len(rows) > 1 or len(self.coefficients) != 1:
+            self.spans[:, 3] = rows[self.spans[:, 0]] if len(rows) > 1 else rows
         self.coefficients = coefficients
-        self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
 
 
 def run(tables: Sequence[Table], threads: int) -> None:

@@ -79,11 +79,16 @@ class Form(NamedTuple):
 class Arrays(Protocol):
     """What a front's kind of array can do; the only thing that differs between fronts in a step."""
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
-        """[5, params]: identity, address and fingerprint of each parameter, fingerprint and address of its gradient.
+    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
+        """See where everything lies, and count the parameters for which that has changed.
 
-        A fingerprint stands for device, dtype, shape and strides; where there is no gradient it is 0. What has no
-        address that a kernel could use gets the fingerprint -1.
+        Args:
+            params: a list of parameters.
+            grads: their gradients, None where there is none.
+            faces: [4, params], brought up to date: identity, address and fingerprint of each parameter, fingerprint
+                of its gradient. A fingerprint stands for device, dtype, shape and strides; it is 0 where there is no
+                gradient, -1 where a kernel could not use the address.
+            gradients: [params], set to the gradients' addresses.
         """
         ...
 
@@ -304,7 +309,7 @@ class _Part:
     group: int
     kernel: Kernel
     dtype: str
-    members: Ints  # positions among the active parameters
+    members: Ints | slice  # positions among the active parameters
     indices: Ints  # positions among all parameters
     table: Table | None = None  # None: eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
@@ -313,7 +318,8 @@ class _Part:
 
 @dataclass(eq=False)
 class _Plan:
-    seen: Ints  # what `Arrays.look` saw, but for the gradients' addresses
+    faces: Ints  # see `Arrays.look`
+    gradients: Ints
     shown: list[Any]  # the state arrays that others may hold
     described: Ints
     changes: int
@@ -363,9 +369,8 @@ class Stepper:
             InputError: before anything is changed.
         """
         kernels = self._kernels(groups)
-        looked = self.arrays.look(params, grads)
         plan = self._plan
-        if plan is None or not self._holds(plan, groups, kernels, states, looked):
+        if plan is None or not self._holds(plan, groups, kernels, states, params, grads):
             self._plan = None
             plan = self._plan = self._make(groups, kernels, states, keys, params, grads)
         if not len(plan.active):
@@ -375,7 +380,7 @@ class Stepper:
         for row, line in zip(plan.scalars, counts, strict=True):
             _memory().gather(row, line)
         counts[0] += 1
-        eager = self._prepare(plan, looked[4], counts, params, grads, states, keys)
+        eager = self._prepare(plan, counts, params, grads, states, keys)
         engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
         for source, target in eager:
             self.arrays.copy(source, target)
@@ -392,13 +397,14 @@ class Stepper:
         groups: Sequence[Mapping[str, Any]],
         kernels: Sequence[Kernel],
         states: States,
-        looked: Ints,
+        params: Sequence[Any],
+        grads: Sequence[Any],
     ) -> bool:
         return (
             plan.changes == State.changes
             and plan.states is states
             and plan.lengths == [len(group["params"]) for group in groups]
-            and np.array_equal(plan.seen, looked[:4])
+            and not self.arrays.look(params, grads, plan.faces, plan.gradients)
             and all(kernels[part.group] is part.kernel for part in plan.parts)
             and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
         )
@@ -417,7 +423,6 @@ class Stepper:
     def _prepare(
         self,
         plan: _Plan,
-        addresses: Ints,
         counts: NDArray[np.float64],
         params: Sequence[Any],
         grads: Sequence[Any],
@@ -426,44 +431,38 @@ class Stepper:
     ) -> list[tuple[Any, Any]]:
         """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed."""
         eager: list[tuple[Any, Any]] = []
-        new = counts.copy()
         for part in plan.parts:
-            hyper = self._hyper[part.group].hyper
             own = counts[:, part.members]
             if part.table is None:
-                for position, column in zip(part.members, own.T, strict=True):
-                    i = plan.active[position]
-                    arguments = self._arguments(part, hyper, column)
+                carried = []
+                for i, column in zip(part.indices, own.T, strict=True):
                     state = states[keys[i]].peek()
-                    arrays = [grads[i], params[i], *(state[s] for s in part.kernel.program.states)]
-                    results, scalars = self.arrays.call(part.kernel, arrays, arguments)
+                    arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
+                    results, scalars = self.arrays.call(part.kernel, arrays, self._arguments(part, column))
                     eager += zip(results, arrays[1:], strict=True)
-                    new[1:, position] = scalars
-                continue
-            part.table.addresses[0] = addresses[part.indices]
-            for member, stage, address in part.staged_gradients:
-                self.arrays.copy(grads[part.indices[member]], stage)
-                part.table.addresses[0, member] = address
-            for original, stage in part.staged:
-                self.arrays.copy(original, stage)
-            if (own == own[:, :1]).all():
-                unique, rows = own[:, :1], None
+                    carried.append(scalars)
+                rows: Ints | slice = slice(None)
             else:
-                unique, rows = np.unique(own, axis=1, return_inverse=True)
-                rows = rows.reshape(-1)
-            lines: list[Any] = []
-            carried: list[Any] = []
-            for column in unique.T:
-                coefficients, scalars = part.kernel.host(*self._arguments(part, hyper, column))
-                lines.append(coefficients)
-                carried.append(scalars)
-            part.table.use(np.array(lines, part.dtype), rows)
+                np.take(plan.gradients, part.indices, out=part.table.addresses[0])
+                for member, stage, address in part.staged_gradients:
+                    self.arrays.copy(grads[part.indices[member]], stage)
+                    part.table.addresses[0, member] = address
+                for original, stage in part.staged:
+                    self.arrays.copy(original, stage)
+                if (own == own[:, :1]).all():  # the usual case: all have come equally far
+                    unique, rows = own[:, :1], np.zeros(1, np.int64)
+                else:
+                    unique, rows = np.unique(own, axis=1, return_inverse=True)
+                computed = [part.kernel.host(*self._arguments(part, column)) for column in unique.T]
+                carried = [scalars for _, scalars in computed]
+                part.table.use(np.array([line for line, _ in computed], part.dtype), rows)
             if len(counts) > 1:
-                new[1:, part.members] = np.array(carried).T[:, 0 if rows is None else rows].reshape(len(counts) - 1, -1)
-        counts[:] = new
+                counts[1:, part.members] = np.array(carried).T[:, rows]
         return eager
 
-    def _arguments(self, part: _Part, hyper: Mapping[str, Any], column: NDArray[np.float64]) -> list[Any]:
+    def _arguments(self, part: _Part, column: NDArray[np.float64]) -> list[Any]:
+        """What the kernel's host function takes, for parameters with these counts and scalars."""
+        hyper = self._hyper[part.group].hyper
         given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
         values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
         return [number("", value) for value in values] if part.table is not None and self._hyper[part.group].tensors else values
@@ -498,14 +497,17 @@ class Stepper:
         made = []
         for (group, dtype, eager), members in parts.items():
             indices = [active[m] for m in members]
-            part = _Part(group, kernels[group], dtype, np.array(members, np.int64), np.array(indices, np.int64))
+            part = _Part(group, kernels[group], dtype, _positions(members), np.array(indices, np.int64))
             if not eager:
                 self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
             made.append(part)
 
+        faces, gradients = np.zeros((4, len(params)), np.int64), np.zeros(len(params), np.int64)
+        arrays.look(params, grads, faces, gradients)
         shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
         return _Plan(
-            seen=arrays.look(params, grads)[:4].copy(),
+            faces=faces,
+            gradients=gradients,
             shown=shown,
             described=arrays.describe(shown),
             changes=State.changes,
@@ -604,6 +606,12 @@ def number(name: str, value: Any) -> Any:
             raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
         return value.item()
     return value
+
+
+def _positions(members: Sequence[int]) -> Ints | slice:
+    """Ascending positions, as a slice where they are all of a range: an index of that kind costs next to nothing."""
+    first, last = members[0], members[-1] + 1
+    return slice(first, last) if last - first == len(members) else np.array(members, np.int64)
 
 
 def _memory() -> Any:

@@ -5,7 +5,7 @@ so that they can be read anew at each step.
 """
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,16 +65,13 @@ class TorchArrays:
         self._api = _api()
         self._memory = compiled(addresses.TEXT, "addresses")
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
-        return self._fill(self._memory.look, 5, params)
+    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
+        return self._memory.look(id(params), len(params), self._api, faces, gradients)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
-        return self._fill(self._memory.describe, 2, arrays)
-
-    def _fill(self, function: Callable[..., int], rows: int, things: Sequence[Any]) -> Ints:
-        things = things if isinstance(things, list) else list(things)
-        out = np.empty((rows, len(things)), np.int64)
-        function(id(things), len(things), self._api, out)
+        arrays = list(arrays)
+        out = np.empty((2, len(arrays)), np.int64)
+        self._memory.describe(id(arrays), len(arrays), self._api, out)
         return out
 
     def pin(self, arrays: Sequence[Any]) -> object:

@@ -92,7 +92,7 @@ class Optimizer(torch.optim.Optimizer):
         if type(self.state) is not States:
             self._adopt()
         groups = self.param_groups
-        params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
+        params = [p for group in groups for p in group["params"]]
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
