@@ -3,11 +3,11 @@
 The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
 """
 
-import adamas.rules
+import adamas.rules  # registers them; the name `adamas.rules` is then given to the function that lists them
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
-from adamas.rule import Rule, rule, rules
+from adamas.registry import Rule, rule, rules
 
 __version__ = "0.1.0"
 

@@ -22,11 +22,17 @@ from adamas.engine import Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
 from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, signature
-from adamas.rule import Rule, find
+from adamas.registry import Rule, find
 
 Array = NDArray[Any]
 
-_DTYPES = {"f2": ("float16", 1), "f4": ("float32", 1), "f8": ("float64", 1), "c8": ("float32", 2), "c16": ("float64", 2)}
+_DTYPES = {
+    "f2": ("float16", 1),
+    "f4": ("float32", 1),
+    "f8": ("float64", 1),
+    "c8": ("float32", 2),
+    "c16": ("float64", 2),
+}
 
 
 class _Arrays:

@@ -24,7 +24,7 @@ from adamas import addresses, engine
 from adamas.engine import Ints, Table
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.kernel import TINY, Kernel, compiled, select
-from adamas.rule import Rule
+from adamas.registry import Rule
 
 
 class Form(NamedTuple):
@@ -465,7 +465,11 @@ class Stepper:
         hyper = self._hyper[part.group].hyper
         given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
         values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
-        return [number("", value) for value in values] if part.table is not None and self._hyper[part.group].tensors else values
+        return (
+            [number("", value) for value in values]
+            if part.table is not None and self._hyper[part.group].tensors
+            else values
+        )
 
     def _make(
         self,

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from adamas.dialect import Source, Straight, names
-from adamas.rule import AFTER, BEFORE, KEEP, Rule
+from adamas.registry import AFTER, BEFORE, KEEP, Rule
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Program:
         arguments: what the host needs to know, by name: hyperparameters, ``t``, scalars, ``tiny``.
         host: lines that compute the coefficients, in Python, float64.
         coefficients: their names, in the order in which the kernel takes them.
+        saved: coefficient -> the host's name for its value, where the rule has since rebound the name itself.
         flags: those of them that are conditions.
         body: lines that compute the new values of one coordinate.
     """
@@ -40,6 +41,7 @@ class Program:
     arguments: tuple[str, ...]
     host: list[str] = field(default_factory=list[str])
     coefficients: list[str] = field(default_factory=list[str])
+    saved: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     body: list[str] = field(default_factory=list[str])
 
@@ -55,7 +57,8 @@ class Program:
 
     def host_text(self) -> str:
         """The host's function: arguments → (coefficients, new scalars)."""
-        returned = f"return ({_tuple(self.coefficients)}, {_tuple(self.scalars)})"
+        values = [self.saved.get(name, name) for name in self.coefficients]
+        returned = f"return ({_tuple(values)}, {_tuple(self.scalars)})"
         return _function("host", self.arguments, [*self.host, returned])
 
 
@@ -96,6 +99,7 @@ class _Builder:
         self.body: list[str] = []
         self.coefficients: dict[str, str] = {}  # text of the uniform expression -> its name
         self.order: list[str] = []
+        self.saved: dict[str, str] = {}
         self.flags: set[str] = set()
         self.read: set[str] = set()
         self.step = "step_" if "step" in rule.source.assigned else "step"
@@ -133,6 +137,9 @@ class _Builder:
             self.coordinates.update(targets)
         else:
             self.read |= names(value)
+            for name in set(targets) & (set(self.order) - self.saved.keys()):
+                self.saved[name] = f"{name}_before"
+                self.host.append(f"{name}_before = {name}")
             self.host.append(f"{', '.join(targets)} = {ast.unparse(_hosted(value))}")
             self.coordinates -= set(targets)
             for text in [t for t in self.coefficients if names(ast.parse(t, mode="eval").body) & set(targets)]:
@@ -181,7 +188,9 @@ class _Builder:
     def finish(self) -> Program:
         known = {*self.source.uniform, "lr", "weight_decay", "tiny"}
         mentioned = self.read | set(self.source.scalars)
-        arguments = [n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known]
+        arguments = [
+            n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known
+        ]
         return Program(
             rule=self.name,
             arrays=("g", "param", *self.states),
@@ -190,6 +199,7 @@ class _Builder:
             arguments=tuple(n for n in arguments if n in mentioned),
             host=self.host,
             coefficients=self.order,
+            saved=self.saved,
             flags=self.flags,
             body=self.body,
         )

@@ -115,10 +115,7 @@ class TorchArrays:
 
     def is_scalar(self, value: Any) -> bool:
         return (
-            type(value) is Tensor
-            and value.shape == ()
-            and value.dtype == torch.float64
-            and value.device.type == "cpu"
+            type(value) is Tensor and value.shape == () and value.dtype == torch.float64 and value.device.type == "cpu"
         )
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
@@ -136,6 +133,8 @@ class TorchArrays:
         param = arrays[1]
         host = kernel.host_of_tensors if any(map(_is_tensor, arguments)) else kernel.host
         coefficients, scalars = host(*arguments)
+        if torch.is_grad_enabled():  # the graph keeps what it read, and the originals are written to afterwards
+            arrays = [a.clone() for a in arrays]
         real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
         wide = torch.promote_types(real[1].dtype, torch.float32)
         results = kernel.load("torch")(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)

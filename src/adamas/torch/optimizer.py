@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adamas.errors import InputTypeError
 from adamas.optimizer import State, States, Stepper, bind, number, signature
-from adamas.rule import Rule, find
+from adamas.registry import Rule, find
 from adamas.torch.arrays import TorchArrays
 
 #: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state
@@ -161,9 +161,7 @@ def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
     return {_KEYS.get(name, name): value for name, value in options.items()}
 
 
-def optimizer(
-    rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any
-) -> type[Optimizer]:
+def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any) -> type[Optimizer]:
     """The optimizer class of a rule, the library's or your own.
 
     Args:

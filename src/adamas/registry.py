@@ -1,5 +1,6 @@
 """What a rule is, and the registry that names them all."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -128,16 +129,19 @@ def rule(function: Callable[..., Any] | None = None, /, **options: Value) -> Any
 
 
 def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rule:
-    source = parse(function)
-    if not source.coordinates or source.coordinates[0] != "g":
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first != "g":
         raise InputError(
-            f"{source.place % source.body[0].lineno} takes {source.coordinates[:1] or 'nothing'} first: "
+            f"Rule {function.__name__!r} takes {first or 'nothing'!r} first: "
             "the first argument of a rule is the gradient, `g`."
         )
+    source = parse(function)
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
     if taken := sorted(OPTIONS.keys() & {*source.uniform, *source.assigned}):
-        raise InputError(f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out.")
+        raise InputError(
+            f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out."
+        )
     new = Rule(source.name, source, MappingProxyType({**source.defaults, **OPTIONS}))
     new = replace(new, defaults=MappingProxyType(new.hyper(options)))
     _REGISTRY[new.name] = new
