@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import adamas
@@ -67,7 +66,7 @@ def test_text_can_be_read() -> None:
     made = kernel.select(rule, rule.defaults)
     for backend in kernel.BACKENDS:
         assert "m_hat = exp_avg * c4" in made.text(backend)
-    with pytest.raises(InputError, match="Unknown backend 'numbax': did you mean 'numba'?"):
+    with pytest.raises(InputError, match="Unknown backend 'numbax': did you mean 'numba'"):
         made.text("numbax")
 
 
@@ -91,11 +90,3 @@ def test_bias_corrections_keep_their_digits() -> None:
         correction = 1 / coefficients[made.program.coefficients.index("c5")]
         exact = 1 - mpf(beta2) ** t
         assert abs(mpf(correction) / exact - 1) < 1e-15
-
-
-def test_generated_code_does_not_depend_on_the_rules_names(tmp_path: Path) -> None:
-    theta = np.ones(3)
-    for backend in ("numpy",):
-        rule = adamas.rules()["lion"]
-        assert "step_ = step" in kernel.select(rule, rule.defaults).text(backend)
-    assert theta.sum() == 3

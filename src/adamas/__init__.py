@@ -3,7 +3,8 @@
 The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
 """
 
-import adamas.rules  # registers them; the name `adamas.rules` is then given to the function that lists them
+# Importing the package registers its rules; the name `adamas.rules` then goes to the function that lists them.
+import adamas.rules  # pyright: ignore[reportUnusedImport]
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where

@@ -173,6 +173,13 @@ class State(dict[str, Any]):
         """The arrays, not counted as seen: for those who neither keep nor replace them."""
         return MappingProxyType(self) if self._hidden is None else self._hidden
 
+    def show(self) -> None:
+        """Let the arrays be seen."""
+        if self._hidden is not None:
+            State.changes += 1
+            arrays, self._hidden = self._hidden, None
+            dict.update(self, arrays)
+
     def __reduce__(self) -> Any:
         return dict, (), None, None, iter(self.items())
 
@@ -205,20 +212,17 @@ def _showing(name: str) -> Callable[..., Any]:
 
     @wraps(method)
     def showing(self: State, *args: Any, **kwargs: Any) -> Any:
-        if self._hidden is not None:
-            State.changes += 1
-            arrays, self._hidden = self._hidden, None
-            dict.update(self, arrays)
+        self.show()
         return method(self, *args, **kwargs)
 
     return showing
 
 
-_READS = "__contains__ __eq__ __getitem__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
-_CHANGES = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
-for _name in (*_READS.split(), *_CHANGES.split()):
+_READ = "__contains__ __getitem__ __iter__ __len__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
+_CHANGE = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
+for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
     setattr(State, _name, _showing(_name))
-for _name in _CHANGES.split():
+for _name in _CHANGE.split():
     setattr(State, _name, _counted(State, _name))
     setattr(States, _name, _counted(defaultdict, _name))
 
@@ -484,7 +488,7 @@ class Stepper:
         arrays = self.arrays
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
-        forms: dict[int, list[Form]] = {}
+        forms: dict[int, tuple[Form, Form]] = {}
         for i in active:
             where = f"parameter {i}"
             forms[i] = _checked(arrays, where, params[i], grads[i])

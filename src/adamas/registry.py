@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, overload
 
@@ -124,7 +125,7 @@ def rule(function: Callable[..., Any] | None = None, /, **options: Value) -> Any
         InputError: what is wrong with the function, at which line, and how to write it.
     """
     if function is None:
-        return lambda function: _register(function, options)
+        return partial(_register, options=options)
     return _register(function, {})
 
 

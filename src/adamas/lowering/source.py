@@ -235,7 +235,7 @@ def _hosted(node: ast.expr) -> ast.expr:
 
 def _renamed(node: ast.expr, rename: Mapping[str, str]) -> ast.expr:
     class Rename(ast.NodeTransformer):
-        def visit_Name(self, name: ast.Name) -> ast.Name:
-            return ast.Name(rename.get(name.id, name.id), ast.Load())
+        def visit_Name(self, node: ast.Name) -> ast.Name:
+            return ast.Name(rename.get(node.id, node.id), ast.Load())
 
     return Rename().visit(copy.deepcopy(node))

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.utils.dlpack import to_dlpack
 
 from adamas import addresses
 from adamas.engine import Ints
@@ -77,7 +76,7 @@ class TorchArrays:
     def pin(self, arrays: Sequence[Any]) -> object:
         # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A
         # DLPack capsule is a reference that stays.
-        return [to_dlpack(a) for a in arrays if self._plain(a)]
+        return [torch.to_dlpack(a) for a in arrays if self._plain(a)]
 
     def _plain(self, tensor: Any) -> bool:
         return (

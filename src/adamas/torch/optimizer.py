@@ -39,6 +39,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    state: Any  # `States`, which is the defaultdict that torch asks for
     __signature__: ClassVar[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class Optimizer(torch.optim.Optimizer):
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
+    def add_param_group(self, param_group: Any) -> None:
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
         if isinstance(param_group, dict):
             param_group = _torch_names(param_group)
