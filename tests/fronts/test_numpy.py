@@ -236,3 +236,20 @@ def test_long_silence_leaves_no_denormals():
     m = opt.state[0]["exp_avg"]
     assert ((m == 0) | (np.abs(m) >= np.finfo(np.float32).tiny)).all() and (m == 0).all()
     assert (opt.state[0]["exp_avg_sq"] > 0).all()
+
+
+def test_a_tiny_gradient_keeps_its_denormal_moment():
+    theta = np.ones(3, np.float32)
+    opt = adamas.numpy.Adam(theta)
+    opt.step(np.full(3, 1e-20, np.float32))
+    assert (opt.state[0]["exp_avg_sq"] > 0).all()
+
+
+@pytest.mark.parametrize("name", ["AMSGrad", "Adamax", "LpAdam", "ADOPT", "Lion", "RMSprop"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_is_handed_on(name, dtype):
+    theta = np.ones(20, dtype)
+    opt = adamas.numpy.optimizer(name.lower())(theta, **({"centered": True} if name == "RMSprop" else {}))
+    for _ in range(2):
+        opt.step(np.where(np.arange(20) == 3, np.nan, 1).astype(dtype))
+    assert np.isnan(theta).tolist() == (np.arange(20) == 3).tolist()
