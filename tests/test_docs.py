@@ -96,7 +96,7 @@ def _passes(test: doctest.DocTest, clear_globs: bool = True) -> None:
 
 
 def modules() -> list[str]:
-    """Every module of the package but `__main__`, whose import starts the program; none is imported for it."""
+    """Every module of the package but `__main__`, whose import starts the program; nothing is imported."""
     package = Path(adamas.__file__).parent
     parts = [path.relative_to(package.parent).with_suffix("").parts for path in package.rglob("*.py")]
     names = (".".join(p[:-1] if p[-1] == "__init__" else p) for p in parts if p[-1] != "__main__")
