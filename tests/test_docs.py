@@ -17,9 +17,7 @@ import adamas
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
-    p
-    for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "CONTRIBUTING.md")
-    if p.exists()
+    p for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "CONTRIBUTING.md") if p.exists()
 ]
 #: What may stand after a fence; only Python is run.
 LANGUAGES = {"python", "text", "sh", "toml"}
@@ -106,7 +104,7 @@ def modules() -> list[str]:
 @pytest.fixture(autouse=True)
 def _same_rules() -> Iterator[None]:
     """Rules that an example registers are gone after it."""
-    registry = sys.modules["adamas.rule"]._REGISTRY
+    registry = sys.modules["adamas.registry"]._REGISTRY
     before = dict(registry)
     yield
     registry.clear()
@@ -139,9 +137,7 @@ def test_page_is_whole(page: Path) -> None:
     """Fences say what they hold, so that none is left out of the run by a slip; links lead somewhere."""
     text = page.read_text()
     for block in blocks(text):
-        assert block.language in LANGUAGES, (
-            f"line {block.line}: a fence says {block.language!r}, not {LANGUAGES}"
-        )
+        assert block.language in LANGUAGES, f"line {block.line}: a fence says {block.language!r}, not {LANGUAGES}"
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
@@ -169,7 +165,7 @@ def _defined(name: str) -> list[adamas.Rule]:
 
 def test_table_of_rules_is_true() -> None:
     """docs/rules.md names every rule, with its states, and the defaults that the rules have."""
-    from adamas.rule import OPTIONS
+    from adamas.registry import OPTIONS
 
     page = (ROOT / "docs" / "rules.md").read_text()
     rows, options = table(page, "rule"), table(page, "option")
@@ -182,9 +178,7 @@ def test_table_of_rules_is_true() -> None:
         assert name in rows, f"docs/rules.md has no row for {name}"
         _, states, defaults = rows[name]
         told = eval(f"dict({defaults.strip('`')})", {})
-        own = {
-            k: v for k, v in rule.defaults.items() if k not in OPTIONS or (k in shared and v != OPTIONS[k])
-        }
+        own = {k: v for k, v in rule.defaults.items() if k not in OPTIONS or (k in shared and v != OPTIONS[k])}
         assert told == own, name
         assert tuple(re.findall(r"`(\w+)`", states)) == rule.states(), name
     assert set(rows) == set(library)
