@@ -106,11 +106,11 @@ def rule(function: Callable[..., Any] | None = None, /, **options: Value) -> Any
     ``t`` (1, 2, …) if it needs the count. It returns the step Δ, which the driver subtracts from θ, and the new
     states in the order of the signature.
 
-    >>> from adamas import rule, sign
-    >>> @rule
+    >>> import adamas
+    >>> @adamas.rule
     ... def signed_momentum(g, exp_avg, *, lr=1e-3, beta1=0.9):
     ...     exp_avg = beta1 * exp_avg + (1 - beta1) * g
-    ...     return lr * sign(exp_avg), exp_avg
+    ...     return lr * adamas.sign(exp_avg), exp_avg
     >>> signed_momentum.states()
     ('exp_avg',)
 

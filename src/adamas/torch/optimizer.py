@@ -171,11 +171,10 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaul
         name: of the class; else that of the rule.
         **defaults: hyperparameters whose default differs in this class.
 
-    >>> import torch
-    >>> from adamas import rule, sign
-    >>> @rule
+    >>> import adamas, torch
+    >>> @adamas.rule
     ... def sign_descent(g, *, lr=1e-3):
-    ...     return lr * sign(g)
+    ...     return lr * adamas.sign(g)
     >>> weight = torch.nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, -0.5])
     >>> optimizer(sign_descent)([weight], lr=0.1).step()
