@@ -156,8 +156,8 @@ MUTANTS = [
     Mutant(
         "the tail of a vector is dropped",
         NUMBA,
-        "for i in range(param_.size):",
-        "for i in range(param_.size // 8 * 8):",
+        "for i__ in range(param_.size):",
+        "for i__ in range(param_.size // 8 * 8):",
     ),
     Mutant("every span starts at 0", NUMBA, "spans[k, 1] * {itemsize}", "spans[k, 1] * 0"),
     Mutant("all take the first row of coefficients", NUMBA, "coefficients[row])", "coefficients[0])"),
@@ -236,10 +236,10 @@ MUTANTS = [
     Mutant(
         "hyperparameters are read once",
         OPTIMIZER,
-        "if self.kernel is None or self.tensors or values != self.values:",
+        "if self.kernel is None or self.mutable or values != self.values:",
         "if self.kernel is None:",
     ),
-    Mutant("a tensor η is read once", OPTIMIZER, "self.tensors = any(", "self.tensors = False and any("),
+    Mutant("a tensor η is read once", OPTIMIZER, "self.mutable = any(", "self.mutable = False and any("),
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,

@@ -212,3 +212,43 @@ def test_variants_differ_in_defaults_alone():
 def test_unknown_hyperparameters_are_refused_with_the_nearest():
     with pytest.raises(InputError, match="Unknown hyperparameter of adam 'epz': did you mean 'eps'"):
         adamas.rules()["adam"].hyper({"epz": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "expected"),
+    [
+        ("def mine(g, *, lr=0.5, c1=2.0):\n    x = g * (c1 * lr) + lr * 3\n    return x * c1", 1, -5.0),
+        ("def mine(g, c0, *, lr=0.5):\n    return (g * (2 * lr) + c0) * lr, c0 + 1", 2, -1.5),
+        ("def mine(g, i, *, lr=0.5):\n    c = g + i\n    return lr * c, i + 1", 2, -1.5),
+        ("def mine(g, *, t, lr=0.5):\n    lr_before = lr * g\n    lr = lr * 2\n    return lr_before + lr", 1, -1.5),
+    ],
+)
+def test_a_rules_names_are_its_own(define, text, steps, expected):
+    import numpy as np
+
+    import adamas.numpy
+
+    made = define(f"@rule\n{text}\n")["mine"]
+    theta = np.zeros(1)
+    opt = adamas.numpy.optimizer(made)(theta)
+    for _ in range(steps):
+        opt.step(np.ones(1))
+    assert theta[0] == expected
+
+
+@pytest.mark.parametrize("name", ["number", "square", "power", "tiny", "array", "where_"])
+def test_names_that_kernels_need_are_refused(define, name):
+    with pytest.raises(InputError, match=f"calls something '{name}', a name that kernels need"):
+        define(f"@rule\ndef mine(g, {name}, *, lr=1e-3):\n    {name} = {name} + g\n    return lr * g, {name}\n")
+
+
+def test_a_rule_that_divides_by_zero_says_so(define):
+    import numpy as np
+
+    import adamas.numpy
+
+    made = define("@rule\ndef mine(g, *, lr=1e-3):\n    return g / lr\n")["mine"]
+    theta = np.ones(1)
+    with pytest.raises(InputError, match=r"Rule 'mine' cannot be computed with lr=0\.0"):
+        adamas.numpy.optimizer(made)(theta, lr=0.0).step(np.ones(1))
+    assert theta[0] == 1

@@ -89,6 +89,11 @@ class Source:
         return {*self.defaults, *self.scalars, *(("t",) if self.counts else ())}
 
     @property
+    def names(self) -> set[str]:
+        """Every name that the function gives to something."""
+        return {*self.coordinates, *self.uniform, *self.assigned}
+
+    @property
     def assigned(self) -> set[str]:
         """Every name the body assigns to, in any branch."""
         nodes = (node for statement in self.body for node in ast.walk(statement))

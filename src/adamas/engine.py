@@ -41,8 +41,9 @@ class Table:
     coefficients: NDArray[Any]
 
     @classmethod
-    def of(cls, kernel: Callable[..., None], addresses: Ints, sizes: Ints, span: int = SPAN) -> "Table":
-        """Lay out spans over tensors of these sizes."""
+    def of(cls, kernel: Callable[..., None], addresses: Ints, sizes: Ints, span: int | None = None) -> "Table":
+        """Lay out spans over tensors of these sizes, of at most ``span`` elements (`SPAN`)."""
+        span = span or SPAN
         pieces = -(-sizes // span)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
         first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span

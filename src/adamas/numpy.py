@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from adamas.engine import Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
-from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, signature
+from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, number, signature
 from adamas.registry import Rule, find
 
 Array = NDArray[Any]
@@ -134,7 +134,7 @@ class Optimizer:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, hyper = bind(type(self).__name__, self.__signature__, args, kwargs)
-        self.rule.check(hyper)
+        self.rule.check({name: number(name, value) for name, value in hyper.items()})
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
         self._keys: list[Any] = []
@@ -142,6 +142,7 @@ class Optimizer:
         groups = params if _is_groups(params) else [{"params": params}]
         for group in groups:
             self._add(group, hyper)
+        self._refuse_shared()
         self._stepper = Stepper(self.rule, _ARRAYS)
 
     def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
@@ -162,10 +163,23 @@ class Optimizer:
         self._keys += named
         self.param_groups.append({"params": list(named.values()), **hyper, **self.rule_hyper(hyper, options)})
 
+    def _refuse_shared(self) -> None:
+        """Two parameters in one memory would both step it."""
+        arrays = [array for group in self.param_groups for array in group["params"]]
+        bounds = sorted((*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size)
+        reach, last = 0, 0
+        for low, high, k in bounds:
+            if low < reach and np.shares_memory(arrays[last], arrays[k]):
+                raise InputError(
+                    f"Parameters {self._keys[last]!r} and {self._keys[k]!r} share memory: give one of them."
+                )
+            reach, last = max((reach, last), (high, k))
+
     def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """A group's hyperparameters, checked."""
-        merged = self.rule.hyper({**hyper, **options})
-        return {name: merged[name] for name in hyper}
+        merged = {**hyper, **options}
+        self.rule.hyper({name: number(name, value) for name, value in merged.items()})
+        return merged
 
     def step(self, grads: Any) -> None:
         """Move the parameters by one step.

@@ -290,19 +290,19 @@ class _Hyper:
         self.get = itemgetter(*(keys.get(name, name) for name in self.names))
         self.values: tuple[Any, ...] | None = None
         self.hyper: dict[str, Any] = {}
-        self.tensors = False  # whether some are tensors, whose value can change unseen
+        self.mutable = False  # whether some can change their value unseen: tensors, lists
         self.kernel: Kernel | None = None
 
     def read(self, group: Mapping[str, Any]) -> Kernel:
         """The kernel that the group's present hyperparameters ask for."""
         values = self.get(group)
-        if self.kernel is None or self.tensors or values != self.values:
+        if self.kernel is None or self.mutable or values != self.values:
             hyper = dict(zip(self.names, values, strict=True))
             numbers = {name: number(name, value) for name, value in hyper.items()}
             self.rule.check(numbers)
             self.kernel = select(self.rule, numbers)
             self.hyper, self.values = hyper, values
-            self.tensors = any(hasattr(value, "item") for value in values)
+            self.mutable = any(_is_mutable(value) for value in values)
         return self.kernel
 
 
@@ -457,12 +457,21 @@ class Stepper:
                     unique, rows = own[:, :1], np.zeros(1, np.int64)
                 else:
                     unique, rows = np.unique(own, axis=1, return_inverse=True)
-                computed = [part.kernel.host(*self._arguments(part, column)) for column in unique.T]
+                    rows = rows.reshape(-1)  # NumPy 2.0 keeps an axis
+                computed = [self._host(part, column) for column in unique.T]
                 carried = [scalars for _, scalars in computed]
                 part.table.use(np.array([line for line, _ in computed], part.dtype), rows)
             if len(counts) > 1:
                 counts[1:, part.members] = np.array(carried).T[:, rows]
         return eager
+
+    def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        arguments = self._arguments(part, column)
+        try:
+            return part.kernel.host(*arguments)
+        except ArithmeticError as error:
+            given = ", ".join(map("{}={!r}".format, part.kernel.program.arguments, arguments))
+            raise InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.") from None
 
     def _arguments(self, part: _Part, column: NDArray[np.float64]) -> list[Any]:
         """What the kernel's host function takes, for parameters with these counts and scalars."""
@@ -471,7 +480,7 @@ class Stepper:
         values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
         return (
             [number("", value) for value in values]
-            if part.table is not None and self._hyper[part.group].tensors
+            if part.table is not None and self._hyper[part.group].mutable
             else values
         )
 
@@ -614,6 +623,12 @@ def number(name: str, value: Any) -> Any:
             raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
         return value.item()
     return value
+
+
+def _is_mutable(value: Any) -> bool:
+    return (
+        hasattr(value, "item") or isinstance(value, list) or (isinstance(value, tuple) and any(map(_is_mutable, value)))
+    )
 
 
 def _positions(members: Sequence[int]) -> Ints | slice:

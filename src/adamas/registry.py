@@ -10,6 +10,7 @@ from typing import Any, overload
 from adamas import driver, hyperparameters
 from adamas.dialect import Source, Value, parse
 from adamas.errors import InputError, unknown
+from adamas.intrinsics import RESERVED
 
 BEFORE = parse(driver.before, "driver function")
 AFTER = parse(driver.after, "driver function", given=("param", "step"))
@@ -139,9 +140,14 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
     source = parse(function)
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
-    if taken := sorted(OPTIONS.keys() & {*source.uniform, *source.assigned}):
+    if taken := sorted(OPTIONS.keys() & source.names):
         raise InputError(
             f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out."
+        )
+    if taken := sorted(name for name in source.names if name in RESERVED or name.endswith("_")):
+        raise InputError(
+            f"{source.place % source.body[0].lineno} calls something {taken[0]!r}, a name that kernels need for "
+            "themselves: rename it."
         )
     new = Rule(source.name, source, MappingProxyType({**source.defaults, **OPTIONS}))
     new = replace(new, defaults=MappingProxyType(new.hyper(options)))

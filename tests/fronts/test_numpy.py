@@ -24,6 +24,25 @@ NAMES = [
 ]
 
 
+SHARED = np.ones(5)
+
+
+def test_columns_of_a_matrix_do_not_share_memory():
+    matrix = np.zeros((3, 2))
+    adamas.numpy.SGD([matrix[:, 0], matrix[:, 1]], lr=1.0).step([np.ones(3), np.full(3, 2.0)])
+    assert matrix.tolist() == [[-1, -2]] * 3
+
+
+def test_betas_changed_in_place_are_checked():
+    theta = np.zeros(1)
+    opt = adamas.numpy.Adam(theta)
+    opt.param_groups[0]["betas"] = [0.9, 0.999]
+    opt.step(np.ones(1))
+    opt.param_groups[0]["betas"][0] = float("nan")
+    with pytest.raises(InputError, match="Invalid beta parameter at index 0: nan"):
+        opt.step(np.ones(1))
+
+
 def test_the_scalar_quadratic():
     theta = np.zeros(1)
     opt = adamas.numpy.Adam(theta, lr=0.1)
@@ -164,6 +183,10 @@ def test_a_column_of_a_matrix_is_stepped_in_place():
             lambda: adamas.numpy.Adam([{"params": np.zeros(3), "weight_decy": 0.1}]),
             "Unknown hyperparameter of adam 'weight_decy': did you mean 'weight_decay'?",
         ),
+        (lambda: adamas.numpy.SGD(np.ones(1), lr=np.ones(2)), "Tensor lr must be 1-element: it has shape (2,)."),
+        (lambda: adamas.numpy.SGD(np.ones(1), lr=np.array("a")), "Invalid learning rate: 'a': it must be a finite"),
+        (lambda: adamas.numpy.SGD([SHARED, SHARED]), "Parameters 0 and 1 share memory: give one of them."),
+        (lambda: adamas.numpy.SGD([SHARED[2:], np.ones(2), SHARED[:3]]), "Parameters 2 and 0 share memory"),
         (lambda: adamas.numpy.optimizer("adanw"), "Unknown optimizer 'adanw': did you mean 'adamw'?"),
     ],
 )

@@ -305,6 +305,14 @@ def test_a_cleared_state_starts_anew():
     assert torch.equal(p, fresh) and float(a.state[p]["step"]) == 1
 
 
+def test_a_state_dicts_tensors_may_move():
+    a, p, b, q = twins()
+    alias = a.state_dict()["state"][0]["exp_avg"]
+    alias.share_memory_()  # gives the storage another address
+    both_step(a, p, b, q, 5)
+    assert torch.equal(p, q) and torch.equal(alias, b.state[q]["exp_avg"])
+
+
 def test_states_are_remembered_until_someone_looks():
     a, p, b, q = twins()
     held = a.state[p]["exp_avg"]

@@ -26,10 +26,10 @@ def render(program: Program, dtype: str) -> str:
     - ``coefficients``: [rows, coefficients] of the kernel's dtype.
     """
     names = program.arrays
-    load = [f"{name} = {name}_[i]" for name in names]
-    store = [f"{name}_[i] = {name}" for name in program.outputs]
+    load = [f"{name} = {name}_[i__]" for name in names]
+    store = [f"{name}_[i__] = {name}" for name in program.outputs]
     unpack = [
-        f"{name} = c[{k}] != 0" if name in program.flags else f"{name} = c[{k}]"
+        f"{name} = c__[{k}] != 0" if name in program.flags else f"{name} = c__[{k}]"
         for k, name in enumerate(program.coefficients)
     ]
     arrays = ", ".join(f"{name}_" for name in names)
@@ -44,9 +44,9 @@ def render(program: Program, dtype: str) -> str:
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             "",
             "@njit(nogil=True, error_model='numpy', cache=CACHE)",
-            f"def span({arrays}, c):",
+            f"def span({arrays}, c__):",
             *(f"    {line}" for line in unpack),
-            "    for i in range(param_.size):",
+            "    for i__ in range(param_.size):",
             *(f"        {line}" for line in (*load, *program.body, *store)),
             "",
             f"@njit('void(int64[:,::1], int64[:,::1], {dtype}[:,::1], int64, int64)',",

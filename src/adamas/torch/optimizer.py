@@ -119,8 +119,13 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch.optim; torch's own optimizers load it."""
+        for state in self.state.values():
+            if isinstance(state, State):
+                state.show()
         state_dict = super().state_dict()
-        state_dict["state"] = {key: _plain(state) for key, state in state_dict["state"].items()}
+        state_dict["state"] = {
+            key: dict(state) if isinstance(state, State) else state for key, state in state_dict["state"].items()
+        }
         return state_dict
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -149,13 +154,6 @@ class _Gradients(Sequence[Tensor | None]):
 
     def __getitem__(self, i: Any) -> Any:
         return self.params[i].grad
-
-
-def _plain(state: Any) -> Any:
-    """A state as a plain dict, its tensors aliases of those that the steps work on."""
-    if not isinstance(state, State):
-        return state
-    return {name: t.detach() if isinstance(t, Tensor) else t for name, t in state.peek().items()}
 
 
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
