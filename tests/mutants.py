@@ -272,7 +272,10 @@ MUTANTS = [
         "",
     ),
     Mutant(
-        "a torch SGD's buffer begins anew", "torch/optimizer.py", "step=_ARRAYS.scalar(1.0)", "step=_ARRAYS.scalar(0.0)"
+        "a torch SGD's buffer begins anew",
+        "torch/optimizer.py",
+        "step=_ARRAYS.scalars(1.0, 1)[0]",
+        "step=_ARRAYS.scalars(0.0, 1)[0]",
     ),
 ]
 

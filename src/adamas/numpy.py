@@ -74,8 +74,9 @@ class _Arrays:
         wide = {"f2": np.float32}.get(param.dtype.str[1:], param.dtype.newbyteorder("="))
         return np.zeros_like(param, wide, subok=False)
 
-    def scalar(self, value: float) -> Any:
-        return np.array(value, np.float64)
+    def scalars(self, value: float, count: int) -> Sequence[Any]:
+        together = np.full(count, value, np.float64)
+        return [together[i, ...] for i in range(count)]
 
     def is_scalar(self, value: Any) -> bool:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64

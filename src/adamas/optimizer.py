@@ -116,12 +116,12 @@ class Arrays(Protocol):
         """A new state of the parameter's shape and layout."""
         ...
 
-    def scalar(self, value: float) -> Any:
-        """A new 0-dimensional float64 array on the CPU."""
+    def scalars(self, value: float, count: int) -> Sequence[Any]:
+        """New 0-dimensional float64 arrays on the CPU, side by side in memory."""
         ...
 
     def is_scalar(self, value: Any) -> bool:
-        """Whether this is such an array."""
+        """Whether this is a 0-dimensional float64 array on the CPU."""
         ...
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
@@ -504,7 +504,12 @@ class Stepper:
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
 
-        held = [self._complete(states, keys[i], params[i], kernels[owner[i]]) for i in active]
+        initial = {"step": 0.0, **self.rule.source.scalars}
+        new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
+        held = [
+            self._complete(states, keys[i], params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
+            for i, scalars in zip(active, new, strict=True)
+        ]
 
         parts: dict[tuple[int, str, bool], list[int]] = {}
         for position, i in enumerate(active):
@@ -551,13 +556,17 @@ class Stepper:
                     "load the state that belongs to it, or clear it."
                 )
 
-    def _complete(self, states: States, key: Hashable, param: Any, kernel: Kernel) -> Mapping[str, Any]:
+    def _complete(
+        self, states: States, key: Hashable, param: Any, kernel: Kernel, scalars: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """The state of a parameter, what is missing of it made; counts 0-dimensional and float64."""
         held = states[key].peek() if key in states else {}
         missing: dict[str, Any] = {}
-        for name, initial in {"step": 0.0, **self.rule.source.scalars}.items():
-            if not self.arrays.is_scalar(value := held.get(name, initial)):
-                missing[name] = self.arrays.scalar(float(value))
+        for name, scalar in scalars.items():
+            if not self.arrays.is_scalar(value := held.get(name)):
+                if value is not None:
+                    self.arrays.copy(float(value), scalar)
+                missing[name] = scalar
         for name in kernel.program.states:
             if held.get(name) is None:
                 missing[name] = self.arrays.zeros(param)

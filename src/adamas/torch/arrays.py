@@ -109,8 +109,8 @@ class TorchArrays:
         wide = torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
         return torch.zeros_like(param, dtype=wide, memory_format=torch.preserve_format)
 
-    def scalar(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device="cpu")
+    def scalars(self, value: float, count: int) -> Sequence[Tensor]:
+        return torch.full((count,), value, dtype=torch.float64, device="cpu").unbind()
 
     def is_scalar(self, value: Any) -> bool:
         return (

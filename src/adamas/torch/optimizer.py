@@ -93,7 +93,7 @@ class Optimizer(torch.optim.Optimizer):
         if type(self.state) is not States:
             self._adopt()
         groups = self.param_groups
-        params = [p for group in groups for p in group["params"]]
+        params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
@@ -106,7 +106,7 @@ class Optimizer(torch.optim.Optimizer):
             for p, state in self.state.items():
                 if "step" not in state:
                     begun = state.get("momentum_buffer") is not None
-                    self.state[p] = State(state, step=_ARRAYS.scalar(1.0)) if begun else State()
+                    self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
