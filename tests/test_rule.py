@@ -252,3 +252,12 @@ def test_a_rule_that_divides_by_zero_says_so(define):
     with pytest.raises(InputError, match=r"Rule 'mine' cannot be computed with lr=0\.0"):
         adamas.numpy.optimizer(made)(theta, lr=0.0).step(np.ones(1))
     assert theta[0] == 1
+
+
+def test_the_librarys_names_are_taken(define):
+    with pytest.raises(InputError, match="The library has a rule 'adam' itself: give yours another name"):
+        define("@rule\ndef adam(g, *, lr=1e-3):\n    return lr * g\n")
+    mine = define("@rule\ndef mine(g, *, lr=1e-3):\n    return lr * g\n")["mine"]
+    with pytest.raises(InputError, match="The library has a rule 'adamw' itself"):
+        mine.variant("adamw", lr=0.1)
+    assert adamas.rules()["adam"].states() == ("exp_avg", "exp_avg_sq")

@@ -84,7 +84,9 @@ class Rule:
             source=replace(self.source, doc=doc or self.doc),
             defaults=MappingProxyType(self.hyper(defaults)),
         )
-        _REGISTRY[name] = new
+        if name in _LIBRARY and self.name not in _LIBRARY:
+            raise InputError(f"The library has a rule {name!r} itself: give yours another name.")
+        _enter(new, self.name in _LIBRARY)
         return new
 
     def __repr__(self) -> str:
@@ -93,6 +95,7 @@ class Rule:
 
 
 _REGISTRY: dict[str, Rule] = {}
+_LIBRARY: set[str] = set()
 
 
 @overload
@@ -138,6 +141,9 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
             "the first argument of a rule is the gradient, `g`."
         )
     source = parse(function)
+    own = function.__module__.startswith("adamas.rules.")
+    if not own and source.name in _LIBRARY:
+        raise InputError(f"The library has a rule {source.name!r} itself: give yours another name.")
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
     if taken := sorted(OPTIONS.keys() & source.names):
@@ -151,8 +157,14 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
         )
     new = Rule(source.name, source, MappingProxyType({**source.defaults, **OPTIONS}))
     new = replace(new, defaults=MappingProxyType(new.hyper(options)))
-    _REGISTRY[new.name] = new
+    _enter(new, own)
     return new
+
+
+def _enter(rule: Rule, library: bool) -> None:
+    _REGISTRY[rule.name] = rule
+    if library:
+        _LIBRARY.add(rule.name)
 
 
 def rules() -> dict[str, Rule]:
