@@ -84,10 +84,7 @@ class Rule:
             source=replace(self.source, doc=doc or self.doc),
             defaults=MappingProxyType(self.hyper(defaults)),
         )
-        if name in _LIBRARY and self.name not in _LIBRARY:
-            raise InputError(f"The library has a rule {name!r} itself: give yours another name.")
-        _enter(new, self.name in _LIBRARY)
-        return new
+        return _enter(new)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v!r}" for k, v in self.defaults.items())
@@ -141,9 +138,6 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
             "the first argument of a rule is the gradient, `g`."
         )
     source = parse(function)
-    own = function.__module__.startswith("adamas.rules.")
-    if not own and source.name in _LIBRARY:
-        raise InputError(f"The library has a rule {source.name!r} itself: give yours another name.")
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
     if taken := sorted(OPTIONS.keys() & source.names):
@@ -157,14 +151,19 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
         )
     new = Rule(source.name, source, MappingProxyType({**source.defaults, **OPTIONS}))
     new = replace(new, defaults=MappingProxyType(new.hyper(options)))
-    _enter(new, own)
-    return new
+    return _enter(new)
 
 
-def _enter(rule: Rule, library: bool) -> None:
+def _enter(rule: Rule) -> Rule:
+    if rule.name in _LIBRARY:
+        raise InputError(f"The library has a rule {rule.name!r} itself: give yours another name.")
     _REGISTRY[rule.name] = rule
-    if library:
-        _LIBRARY.add(rule.name)
+    return rule
+
+
+def seal() -> None:
+    """Keep the names registered so far for the library."""
+    _LIBRARY.update(_REGISTRY)
 
 
 def rules() -> dict[str, Rule]:
