@@ -194,7 +194,10 @@ MUTANTS = [
         "counts[0] = np.minimum(counts[0] + 1, 256)\n",
     ),
     Mutant(
-        "the counts are not written", OPTIMIZER, "_memory().scatter(row, line)", "_memory().gather(row, line.copy())"
+        "the counts are not written",
+        OPTIMIZER,
+        "self._memory.scatter(row, line)",
+        "self._memory.gather(row, line.copy())",
     ),
     Mutant(
         "stale addresses of parameters",

@@ -349,6 +349,7 @@ class Stepper:
         self.arrays = arrays
         self.keys = dict(keys or {})
         self.scalars = ("step", *rule.source.scalars)
+        self._memory = compiled(addresses.TEXT, "addresses")
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
 
@@ -382,7 +383,7 @@ class Stepper:
 
         counts = np.empty(plan.scalars.shape)
         for row, line in zip(plan.scalars, counts, strict=True):
-            _memory().gather(row, line)
+            self._memory.gather(row, line)
         counts[0] += 1
         eager = self._prepare(plan, counts, params, grads, states, keys)
         engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
@@ -392,7 +393,7 @@ class Stepper:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
         for row, line in zip(plan.scalars, counts, strict=True):
-            _memory().scatter(row, line)
+            self._memory.scatter(row, line)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
 
     def _holds(
@@ -644,7 +645,3 @@ def _positions(members: Sequence[int]) -> Ints | slice:
     """Ascending positions, as a slice where they are all of a range: an index of that kind costs next to nothing."""
     first, last = members[0], members[-1] + 1
     return slice(first, last) if last - first == len(members) else np.array(members, np.int64)
-
-
-def _memory() -> Any:
-    return compiled(addresses.TEXT, "addresses")

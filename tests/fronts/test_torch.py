@@ -641,3 +641,14 @@ def test_a_forked_child_can_step():
         opt.step()
         os._exit(0 if float(opt.state[ps[0]]["step"]) == 2 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_inside_torch_compile_the_step_is_left_out_of_the_graph():
+    a, p, b, q = twins()
+    for seed in (5, 6):
+        generator = torch.Generator().manual_seed(seed)
+        p.grad = torch.randn(6, 4, generator=generator)
+        q.grad = p.grad.clone()
+        torch.compile(lambda: a.step(), backend="eager")()
+        b.step()
+    assert torch.equal(p, q)

@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from adamas import addresses
 from adamas.engine import Ints
-from adamas.errors import InputTypeError
+from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel, compiled
 from adamas.optimizer import Form
 
@@ -103,6 +103,11 @@ class TorchArrays:
         return Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
 
     def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
+        if group["capturable"] and param.device.type not in ("cpu", "meta"):
+            raise InputError(
+                "capturable=True is not supported yet: a captured step would repeat the same coefficients for ever; "
+                "leave it out, or use torch.optim for these parameters."
+            )
         return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
 
     def zeros(self, param: Tensor) -> Tensor:

@@ -86,6 +86,8 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InputError: where a gradient or state does not fit its parameter; nothing is changed.
         """
+        if torch.compiler.is_compiling():
+            return self._uncompiled(closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -97,6 +99,12 @@ class Optimizer(torch.optim.Optimizer):
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
+
+    # torch.compiler.disable, without its import of the whole compiler
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage, reportUntypedFunctionDecorator]
+    def _uncompiled(self, closure: Callable[[], Any] | None) -> Any:
+        """A step inside ``torch.compile``: the kernels are compiled already, and it is left out of the graph."""
+        return self.step(closure)
 
     def _adopt(self) -> None:
         """Take over states that came from elsewhere."""
