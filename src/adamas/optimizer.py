@@ -353,6 +353,9 @@ class Stepper:
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
 
+    def __reduce__(self) -> Any:
+        return Stepper, (self.rule, self.arrays, self.keys)
+
     def step(
         self,
         groups: Sequence[Mapping[str, Any]],
@@ -499,11 +502,15 @@ class Stepper:
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
         forms: dict[int, tuple[Form, Form]] = {}
-        for i in active:
+        kinds: dict[tuple[int, str, bool], list[int]] = {}
+        for position, i in enumerate(active):
             where = f"parameter {i}"
             forms[i] = _checked(arrays, where, params[i], grads[i])
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
+            eager = arrays.eager(params[i], groups[owner[i]])
+            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
+            kinds.setdefault((owner[i], dtype, eager), []).append(position)
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
@@ -512,18 +519,13 @@ class Stepper:
             for i, scalars in zip(active, new, strict=True)
         ]
 
-        parts: dict[tuple[int, str, bool], list[int]] = {}
-        for position, i in enumerate(active):
-            eager = arrays.eager(params[i], groups[owner[i]])
-            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            parts.setdefault((owner[i], dtype, eager), []).append(position)
-        made = []
-        for (group, dtype, eager), members in parts.items():
+        parts: list[_Part] = []
+        for (group, dtype, eager), members in kinds.items():
             indices = [active[m] for m in members]
             part = _Part(group, kernels[group], dtype, _positions(members), np.array(indices, np.int64))
             if not eager:
                 self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
-            made.append(part)
+            parts.append(part)
 
         faces, gradients = np.zeros((4, len(params)), np.int64), np.zeros(len(params), np.int64)
         arrays.look(params, grads, faces, gradients)
@@ -538,7 +540,7 @@ class Stepper:
             lengths=[len(group["params"]) for group in groups],
             active=np.array(active, np.int64),
             scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
-            parts=made,
+            parts=parts,
             pins=arrays.pin([*params, *shown]),
         )
 
@@ -546,9 +548,12 @@ class Stepper:
         for name in self.scalars if state else ():
             if name not in state:
                 raise InputError(f"The state of {where} has no {name!r}: load a whole state, or clear it.")
-            value = float(state[name])
-            if not 0 <= value < float("inf"):
-                raise InputError(f"The state of {where} has {name} = {value}: it must be finite, 0 or more.")
+            try:
+                fine = 0 <= float(state[name]) < math.inf
+            except (TypeError, ValueError, RuntimeError):
+                fine = False
+            if not fine:
+                raise InputError(f"The state of {where} has {name} = {state[name]}: it must be finite, 0 or more.")
         for name in kernel.program.states:
             held = state.get(name)
             if held is not None and (form := self.arrays.form(held)).shape != param.shape:

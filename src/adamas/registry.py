@@ -86,6 +86,9 @@ class Rule:
         )
         return _enter(new)
 
+    def __reduce__(self) -> Any:
+        return find, (self.name,)
+
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v!r}" for k, v in self.defaults.items())
         return f"<rule {self.name}({values})>"

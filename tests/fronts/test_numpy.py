@@ -1,6 +1,7 @@
 """The NumPy front: arrays, lists, dicts and groups of arrays, stepped in place."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -276,3 +277,16 @@ def test_nan_is_handed_on(name, dtype):
     for _ in range(2):
         opt.step(np.where(np.arange(20) == 3, np.nan, 1).astype(dtype))
     assert np.isnan(theta).tolist() == (np.arange(20) == 3).tolist()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copy_is_its_own(copied):
+    theta = np.ones(4)
+    a = adamas.numpy.Adam(theta)
+    a.step(np.ones(4))
+    b = copied(a)
+    (other,) = b.param_groups[0]["params"]
+    a.step(np.ones(4))
+    assert not np.array_equal(theta, other)
+    b.step(np.ones(4))
+    assert np.array_equal(theta, other) and b.rule is a.rule

@@ -562,6 +562,7 @@ def test_a_learning_rate_that_turns_nan_is_refused_before_anything_moves():
         ),
         (lambda a, p: a.state[p].pop("step"), "The state of parameter 1 has no 'step'"),
         (lambda a, p: a.state[p]["step"].fill_(NAN), "The state of parameter 1 has step = nan"),
+        (lambda a, p: a.state[p].update(step="ten"), "The state of parameter 1 has step = ten"),
         (
             lambda a, p: setattr(p, "grad", p.grad.to_sparse()),
             "The gradient of parameter 1 has layout torch.sparse",
