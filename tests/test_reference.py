@@ -118,9 +118,7 @@ def assert_same_as_torch(theta, states, torch_theta, torch_states, grads, option
         elif key == "step":
             assert states[key] == int(value)
         elif options.get("weight_decay", 0.0) != 0 and not options.get("decoupled", False):
-            assert_same(
-                states[key], value.numpy(), scale=0.0, rtol=1e-10
-            )  # g + λθ may cancel, then be squared
+            assert_same(states[key], value.numpy(), scale=0.0, rtol=1e-10)  # g + λθ may cancel, then be squared
         else:
             assert_same(states[key], value.numpy(), scale=0.0)
     assert set(torch_states) <= set(states)

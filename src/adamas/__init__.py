@@ -3,11 +3,12 @@
 The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
 """
 
-import adamas.rules
+# Importing the package registers its rules; the name `adamas.rules` then goes to the function that lists them.
+import adamas.rules  # pyright: ignore[reportUnusedImport]
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
-from adamas.rule import Rule, rule, rules
+from adamas.registry import Rule, rule, rules
 
 __version__ = "0.1.0"
 

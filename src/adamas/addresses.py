@@ -33,20 +33,24 @@ def fingerprint(thing, api, tensor):
 # These two hold the GIL: they call Python's C API.
 
 
-@njit("int64(int64, int64, int64[::1], int64[:, ::1])", cache=CACHE)
-def look(params, n, api, out):
-    """Fill out[:, i]: identity, address and fingerprint of a parameter, fingerprint and address of its gradient."""
+@njit("int64(int64, int64, int64[::1], int64[:, ::1], int64[::1])", cache=CACHE)
+def look(params, n, api, faces, gradients):
+    """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
+    and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
     tensor = np.zeros(8, np.int64)
+    changed = 0
     for i in range(n):
         param = call2(api[0], params, i)
-        out[0, i] = param
-        out[2, i] = fingerprint(param, api, tensor)
-        out[1, i] = tensor[0] if out[2, i] != -1 else 0
+        mark = fingerprint(param, api, tensor)
+        address = tensor[0] if mark != -1 else 0
         grad = call2(api[6], param, api[7])
-        out[3, i] = 0 if grad == api[8] else fingerprint(grad, api, tensor)
-        out[4, i] = tensor[0] if out[3, i] != -1 else 0
+        grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
+        gradients[i] = tensor[0] if grad_mark != -1 else 0
         call1(api[2], grad)
-    return 0
+        if faces[0, i] != param or faces[1, i] != address or faces[2, i] != mark or faces[3, i] != grad_mark:
+            faces[0, i], faces[1, i], faces[2, i], faces[3, i] = param, address, mark, grad_mark
+            changed += 1
+    return changed
 
 
 @njit("int64(int64, int64, int64[::1], int64[:, ::1])", cache=CACHE)

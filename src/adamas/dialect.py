@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, NoReturn
 
+from adamas import intrinsics
 from adamas.errors import InputError
 from adamas.intrinsics import WORDS
 
@@ -88,6 +89,11 @@ class Source:
         return {*self.defaults, *self.scalars, *(("t",) if self.counts else ())}
 
     @property
+    def names(self) -> set[str]:
+        """Every name that the function gives to something."""
+        return {*self.coordinates, *self.uniform, *self.assigned}
+
+    @property
     def assigned(self) -> set[str]:
         """Every name the body assigns to, in any branch."""
         nodes = (node for statement in self.body for node in ast.walk(statement))
@@ -108,9 +114,7 @@ def evaluate(expression: ast.expr, values: Mapping[str, Any]) -> Any:
     return eval(code, {"__builtins__": {"abs": abs}}, dict(values))
 
 
-def parse(
-    function: Callable[..., Any], kind: str = "rule", given: Collection[str] = ("g", "param")
-) -> Source:
+def parse(function: Callable[..., Any], kind: str = "rule", given: Collection[str] = ("g", "param")) -> Source:
     """Read a function of the dialect and check it, branch by branch.
 
     Args:
@@ -136,6 +140,7 @@ def parse(
         raise InputError(f"A {kind} is a plain function written with `def`; {name!r} is not.")
     place = f"{kind.capitalize()} {name!r} ({file.rsplit('/', 1)[-1]}, line %d)"
 
+    _spell_words(function, tree, place)
     body = tuple(tree.body[1:] if ast.get_docstring(tree) is not None else tree.body)
     signature = inspect.signature(function)
     coordinates, defaults, scalars, counts = _arguments(signature, tree, place)
@@ -150,6 +155,29 @@ def parse(
 
 def _refuse(place: str, node: ast.AST, sentence: str) -> NoReturn:
     raise InputError(f"{place % getattr(node, 'lineno', 0)} {sentence}")
+
+
+def _spell_words(function: Callable[..., Any], tree: ast.FunctionDef, place: str) -> None:
+    """Make ``adamas.sqrt(x)`` the word ``sqrt(x)``, and refuse a word that means something else where it stands."""
+    scope = inspect.getclosurevars(function)
+    seen = {**scope.builtins, **scope.globals, **scope.nonlocals}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=base), attr=word)) if word in WORDS:
+                meant = getattr(seen.get(base), word, None)
+                spelled = f"{base}.{word}"
+                node.func = ast.copy_location(ast.Name(word, ast.Load()), node.func)
+            case ast.Call(func=ast.Name(id=word)) if word in WORDS and word in seen:
+                meant = seen[word]
+                spelled = word
+            case _:
+                continue
+        if meant is not getattr(intrinsics, word, abs):
+            _refuse(
+                place,
+                node,
+                f"calls {spelled}(), which here is not the word of rules: write `from adamas import {word}`.",
+            )
 
 
 def _arguments(

@@ -41,8 +41,9 @@ class Table:
     coefficients: NDArray[Any]
 
     @classmethod
-    def of(cls, kernel: Callable[..., None], addresses: Ints, sizes: Ints, span: int = SPAN) -> "Table":
-        """Lay out spans over tensors of these sizes."""
+    def of(cls, kernel: Callable[..., None], addresses: Ints, sizes: Ints, span: int | None = None) -> "Table":
+        """Lay out spans over tensors of these sizes, of at most ``span`` elements (`SPAN`)."""
+        span = span or SPAN
         pieces = -(-sizes // span)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
         first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span
@@ -61,10 +62,11 @@ class Table:
         """How many coordinates a run computes."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def use(self, coefficients: NDArray[Any], rows: Ints | None = None) -> None:
-        """Set the coefficients of the next run, with the row each tensor takes (all the first, if None)."""
+    def use(self, coefficients: NDArray[Any], rows: Ints) -> None:
+        """Set the coefficients of the next run, and the row that each tensor takes (one number: all take it)."""
+        if len(rows) > 1 or len(self.coefficients) != 1:
+            self.spans[:, 3] = rows[self.spans[:, 0]] if len(rows) > 1 else rows
         self.coefficients = coefficients
-        self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
 
 
 def run(tables: Sequence[Table], threads: int) -> None:

@@ -16,7 +16,7 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """The error for a name that is not among the `allowed` ones, with the nearest of them.
 
     >>> str(unknown("optimizer", "adamv", ["adam", "adamw", "sgd"]))
-    "Unknown optimizer 'adamv': did you mean 'adamw'? Known: adam, adamw, sgd."
+    "Unknown optimizer 'adamv': did you mean 'adam'? Known: adam, adamw, sgd."
     """
     names = list(allowed)
     near = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), names, n=1)

@@ -70,11 +70,7 @@ def check(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 
 
 def _number(label: str, value: Any, allowed: Callable[[float], bool], words: str) -> None:
-    if isinstance(value, Real):
-        number = float(value)
-    elif getattr(value, "ndim", None) is not None and getattr(value, "size", None) is not None:
-        number = value.item()  # a 0-dimensional array or tensor
-    else:
+    if not isinstance(value, Real):
         raise InputTypeError(f"Invalid {label}: {value!r}: it must be {words}.")
-    if not allowed(number):
+    if not allowed(float(value)):
         raise InputError(f"Invalid {label}: {value}: it must be {words}.")

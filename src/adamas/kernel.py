@@ -23,7 +23,7 @@ from adamas import intrinsics, lowering
 from adamas.dialect import evaluate
 from adamas.errors import unknown
 from adamas.lowering.source import Program, program
-from adamas.rule import AFTER, BEFORE, Rule
+from adamas.registry import AFTER, BEFORE, Rule
 
 BACKENDS = ("numpy", "numba", "torch")
 

@@ -21,24 +21,31 @@ from numpy.typing import NDArray
 from adamas.engine import Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
-from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, signature
-from adamas.rule import Rule, find
+from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, number, signature
+from adamas.registry import Rule, find
 
 Array = NDArray[Any]
 
-_DTYPES = {"f2": ("float16", 1), "f4": ("float32", 1), "f8": ("float64", 1), "c8": ("float32", 2), "c16": ("float64", 2)}
+_DTYPES = {
+    "f2": ("float16", 1),
+    "f4": ("float32", 1),
+    "f8": ("float64", 1),
+    "c8": ("float32", 2),
+    "c16": ("float64", 2),
+}
 
 
 class _Arrays:
     """NumPy's arrays, as a step sees them."""
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
-        out = np.zeros((5, len(params)), np.int64)
+    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
+        now = np.zeros_like(faces)
         for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
-            out[:3, i] = id(param), *_face(param)
-            if grad is not None:
-                out[4, i], out[3, i] = _face(grad)
-        return out
+            now[:3, i] = id(param), *_face(param)
+            gradients[i], now[3, i] = (0, 0) if grad is None else _face(grad)
+        changed = int((now != faces).any(axis=0).sum())
+        faces[:] = now
+        return changed
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         return np.array([_face(array) for array in arrays], np.int64).reshape(-1, 2).T
@@ -67,8 +74,9 @@ class _Arrays:
         wide = {"f2": np.float32}.get(param.dtype.str[1:], param.dtype.newbyteorder("="))
         return np.zeros_like(param, wide, subok=False)
 
-    def scalar(self, value: float) -> Any:
-        return np.array(value, np.float64)
+    def scalars(self, value: float, count: int) -> Sequence[Any]:
+        together = np.full(count, value, np.float64)
+        return [together[i, ...] for i in range(count)]
 
     def is_scalar(self, value: Any) -> bool:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
@@ -127,7 +135,7 @@ class Optimizer:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, hyper = bind(type(self).__name__, self.__signature__, args, kwargs)
-        self.rule.check(hyper)
+        self.rule.check({name: number(name, value) for name, value in hyper.items()})
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
         self._keys: list[Any] = []
@@ -135,6 +143,7 @@ class Optimizer:
         groups = params if _is_groups(params) else [{"params": params}]
         for group in groups:
             self._add(group, hyper)
+        self._refuse_shared()
         self._stepper = Stepper(self.rule, _ARRAYS)
 
     def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
@@ -155,10 +164,23 @@ class Optimizer:
         self._keys += named
         self.param_groups.append({"params": list(named.values()), **hyper, **self.rule_hyper(hyper, options)})
 
+    def _refuse_shared(self) -> None:
+        """Two parameters in one memory would both step it."""
+        arrays = [array for group in self.param_groups for array in group["params"]]
+        bounds = sorted((*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size)
+        reach, last = 0, 0
+        for low, high, k in bounds:
+            if low < reach and np.shares_memory(arrays[last], arrays[k]):
+                raise InputError(
+                    f"Parameters {self._keys[last]!r} and {self._keys[k]!r} share memory: give one of them."
+                )
+            reach, last = max((reach, last), (high, k))
+
     def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """A group's hyperparameters, checked."""
-        merged = self.rule.hyper({**hyper, **options})
-        return {name: merged[name] for name in hyper}
+        merged = {**hyper, **options}
+        self.rule.hyper({name: number(name, value) for name, value in merged.items()})
+        return merged
 
     def step(self, grads: Any) -> None:
         """Move the parameters by one step.

@@ -24,7 +24,7 @@ from adamas import addresses, engine
 from adamas.engine import Ints, Table
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.kernel import TINY, Kernel, compiled, select
-from adamas.rule import Rule
+from adamas.registry import Rule
 
 
 class Form(NamedTuple):
@@ -79,11 +79,16 @@ class Form(NamedTuple):
 class Arrays(Protocol):
     """What a front's kind of array can do; the only thing that differs between fronts in a step."""
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
-        """[5, params]: identity, address and fingerprint of each parameter, fingerprint and address of its gradient.
+    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
+        """See where everything lies, and count the parameters for which that has changed.
 
-        A fingerprint stands for device, dtype, shape and strides; where there is no gradient it is 0. What has no
-        address that a kernel could use gets the fingerprint -1.
+        Args:
+            params: a list of parameters.
+            grads: their gradients, None where there is none.
+            faces: [4, params], brought up to date: identity, address and fingerprint of each parameter, fingerprint
+                of its gradient. A fingerprint stands for device, dtype, shape and strides; it is 0 where there is no
+                gradient, -1 where a kernel could not use the address.
+            gradients: [params], set to the gradients' addresses.
         """
         ...
 
@@ -111,12 +116,12 @@ class Arrays(Protocol):
         """A new state of the parameter's shape and layout."""
         ...
 
-    def scalar(self, value: float) -> Any:
-        """A new 0-dimensional float64 array on the CPU."""
+    def scalars(self, value: float, count: int) -> Sequence[Any]:
+        """New 0-dimensional float64 arrays on the CPU, side by side in memory."""
         ...
 
     def is_scalar(self, value: Any) -> bool:
-        """Whether this is such an array."""
+        """Whether this is a 0-dimensional float64 array on the CPU."""
         ...
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
@@ -168,6 +173,13 @@ class State(dict[str, Any]):
         """The arrays, not counted as seen: for those who neither keep nor replace them."""
         return MappingProxyType(self) if self._hidden is None else self._hidden
 
+    def show(self) -> None:
+        """Let the arrays be seen."""
+        if self._hidden is not None:
+            State.changes += 1
+            arrays, self._hidden = self._hidden, None
+            dict.update(self, arrays)
+
     def __reduce__(self) -> Any:
         return dict, (), None, None, iter(self.items())
 
@@ -200,20 +212,17 @@ def _showing(name: str) -> Callable[..., Any]:
 
     @wraps(method)
     def showing(self: State, *args: Any, **kwargs: Any) -> Any:
-        if self._hidden is not None:
-            State.changes += 1
-            arrays, self._hidden = self._hidden, None
-            dict.update(self, arrays)
+        self.show()
         return method(self, *args, **kwargs)
 
     return showing
 
 
-_READS = "__contains__ __eq__ __getitem__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
-_CHANGES = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
-for _name in (*_READS.split(), *_CHANGES.split()):
+_READ = "__contains__ __getitem__ __iter__ __len__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
+_CHANGE = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
+for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
     setattr(State, _name, _showing(_name))
-for _name in _CHANGES.split():
+for _name in _CHANGE.split():
     setattr(State, _name, _counted(State, _name))
     setattr(States, _name, _counted(defaultdict, _name))
 
@@ -281,19 +290,19 @@ class _Hyper:
         self.get = itemgetter(*(keys.get(name, name) for name in self.names))
         self.values: tuple[Any, ...] | None = None
         self.hyper: dict[str, Any] = {}
-        self.tensors = False  # whether some are tensors, whose value can change unseen
+        self.mutable = False  # whether some can change their value unseen: tensors, lists
         self.kernel: Kernel | None = None
 
     def read(self, group: Mapping[str, Any]) -> Kernel:
         """The kernel that the group's present hyperparameters ask for."""
         values = self.get(group)
-        if self.kernel is None or self.tensors or values != self.values:
+        if self.kernel is None or self.mutable or values != self.values:
             hyper = dict(zip(self.names, values, strict=True))
             numbers = {name: number(name, value) for name, value in hyper.items()}
             self.rule.check(numbers)
             self.kernel = select(self.rule, numbers)
             self.hyper, self.values = hyper, values
-            self.tensors = any(hasattr(value, "item") for value in values)
+            self.mutable = any(_is_mutable(value) for value in values)
         return self.kernel
 
 
@@ -304,7 +313,7 @@ class _Part:
     group: int
     kernel: Kernel
     dtype: str
-    members: Ints  # positions among the active parameters
+    members: Ints | slice  # positions among the active parameters
     indices: Ints  # positions among all parameters
     table: Table | None = None  # None: eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
@@ -313,7 +322,8 @@ class _Part:
 
 @dataclass(eq=False)
 class _Plan:
-    seen: Ints  # what `Arrays.look` saw, but for the gradients' addresses
+    faces: Ints  # see `Arrays.look`
+    gradients: Ints
     shown: list[Any]  # the state arrays that others may hold
     described: Ints
     changes: int
@@ -339,8 +349,12 @@ class Stepper:
         self.arrays = arrays
         self.keys = dict(keys or {})
         self.scalars = ("step", *rule.source.scalars)
+        self._memory = compiled(addresses.TEXT, "addresses")
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
+
+    def __reduce__(self) -> Any:
+        return Stepper, (self.rule, self.arrays, self.keys)
 
     def step(
         self,
@@ -363,9 +377,8 @@ class Stepper:
             InputError: before anything is changed.
         """
         kernels = self._kernels(groups)
-        looked = self.arrays.look(params, grads)
         plan = self._plan
-        if plan is None or not self._holds(plan, groups, kernels, states, looked):
+        if plan is None or not self._holds(plan, groups, kernels, states, params, grads):
             self._plan = None
             plan = self._plan = self._make(groups, kernels, states, keys, params, grads)
         if not len(plan.active):
@@ -373,9 +386,9 @@ class Stepper:
 
         counts = np.empty(plan.scalars.shape)
         for row, line in zip(plan.scalars, counts, strict=True):
-            _memory().gather(row, line)
+            self._memory.gather(row, line)
         counts[0] += 1
-        eager = self._prepare(plan, looked[4], counts, params, grads, states, keys)
+        eager = self._prepare(plan, counts, params, grads, states, keys)
         engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
         for source, target in eager:
             self.arrays.copy(source, target)
@@ -383,7 +396,7 @@ class Stepper:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
         for row, line in zip(plan.scalars, counts, strict=True):
-            _memory().scatter(row, line)
+            self._memory.scatter(row, line)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
 
     def _holds(
@@ -392,13 +405,14 @@ class Stepper:
         groups: Sequence[Mapping[str, Any]],
         kernels: Sequence[Kernel],
         states: States,
-        looked: Ints,
+        params: Sequence[Any],
+        grads: Sequence[Any],
     ) -> bool:
         return (
             plan.changes == State.changes
             and plan.states is states
             and plan.lengths == [len(group["params"]) for group in groups]
-            and np.array_equal(plan.seen, looked[:4])
+            and not self.arrays.look(params, grads, plan.faces, plan.gradients)
             and all(kernels[part.group] is part.kernel for part in plan.parts)
             and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
         )
@@ -417,7 +431,6 @@ class Stepper:
     def _prepare(
         self,
         plan: _Plan,
-        addresses: Ints,
         counts: NDArray[np.float64],
         params: Sequence[Any],
         grads: Sequence[Any],
@@ -426,47 +439,54 @@ class Stepper:
     ) -> list[tuple[Any, Any]]:
         """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed."""
         eager: list[tuple[Any, Any]] = []
-        new = counts.copy()
         for part in plan.parts:
-            hyper = self._hyper[part.group].hyper
             own = counts[:, part.members]
             if part.table is None:
-                for position, column in zip(part.members, own.T, strict=True):
-                    i = plan.active[position]
-                    arguments = self._arguments(part, hyper, column)
+                carried = []
+                for i, column in zip(part.indices, own.T, strict=True):
                     state = states[keys[i]].peek()
-                    arrays = [grads[i], params[i], *(state[s] for s in part.kernel.program.states)]
-                    results, scalars = self.arrays.call(part.kernel, arrays, arguments)
+                    arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
+                    results, scalars = self.arrays.call(part.kernel, arrays, self._arguments(part, column))
                     eager += zip(results, arrays[1:], strict=True)
-                    new[1:, position] = scalars
-                continue
-            part.table.addresses[0] = addresses[part.indices]
-            for member, stage, address in part.staged_gradients:
-                self.arrays.copy(grads[part.indices[member]], stage)
-                part.table.addresses[0, member] = address
-            for original, stage in part.staged:
-                self.arrays.copy(original, stage)
-            if (own == own[:, :1]).all():
-                unique, rows = own[:, :1], None
+                    carried.append(scalars)
+                rows: Ints | slice = slice(None)
             else:
-                unique, rows = np.unique(own, axis=1, return_inverse=True)
-                rows = rows.reshape(-1)
-            lines: list[Any] = []
-            carried: list[Any] = []
-            for column in unique.T:
-                coefficients, scalars = part.kernel.host(*self._arguments(part, hyper, column))
-                lines.append(coefficients)
-                carried.append(scalars)
-            part.table.use(np.array(lines, part.dtype), rows)
+                np.take(plan.gradients, part.indices, out=part.table.addresses[0])
+                for member, stage, address in part.staged_gradients:
+                    self.arrays.copy(grads[part.indices[member]], stage)
+                    part.table.addresses[0, member] = address
+                for original, stage in part.staged:
+                    self.arrays.copy(original, stage)
+                if (own == own[:, :1]).all():  # the usual case: all have come equally far
+                    unique, rows = own[:, :1], np.zeros(1, np.int64)
+                else:
+                    unique, rows = np.unique(own, axis=1, return_inverse=True)
+                    rows = rows.reshape(-1)  # NumPy 2.0 keeps an axis
+                computed = [self._host(part, column) for column in unique.T]
+                carried = [scalars for _, scalars in computed]
+                part.table.use(np.array([line for line, _ in computed], part.dtype), rows)
             if len(counts) > 1:
-                new[1:, part.members] = np.array(carried).T[:, 0 if rows is None else rows].reshape(len(counts) - 1, -1)
-        counts[:] = new
+                counts[1:, part.members] = np.array(carried).T[:, rows]
         return eager
 
-    def _arguments(self, part: _Part, hyper: Mapping[str, Any], column: NDArray[np.float64]) -> list[Any]:
+    def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        arguments = self._arguments(part, column)
+        try:
+            return part.kernel.host(*arguments)
+        except ArithmeticError as error:
+            given = ", ".join(map("{}={!r}".format, part.kernel.program.arguments, arguments))
+            raise InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.") from None
+
+    def _arguments(self, part: _Part, column: NDArray[np.float64]) -> list[Any]:
+        """What the kernel's host function takes, for parameters with these counts and scalars."""
+        hyper = self._hyper[part.group].hyper
         given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
         values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
-        return [number("", value) for value in values] if part.table is not None and self._hyper[part.group].tensors else values
+        return (
+            [number("", value) for value in values]
+            if part.table is not None and self._hyper[part.group].mutable
+            else values
+        )
 
     def _make(
         self,
@@ -481,31 +501,38 @@ class Stepper:
         arrays = self.arrays
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
-        forms: dict[int, list[Form]] = {}
-        for i in active:
+        forms: dict[int, tuple[Form, Form]] = {}
+        kinds: dict[tuple[int, str, bool], list[int]] = {}
+        for position, i in enumerate(active):
             where = f"parameter {i}"
             forms[i] = _checked(arrays, where, params[i], grads[i])
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
-
-        held = [self._complete(states, keys[i], params[i], kernels[owner[i]]) for i in active]
-
-        parts: dict[tuple[int, str, bool], list[int]] = {}
-        for position, i in enumerate(active):
             eager = arrays.eager(params[i], groups[owner[i]])
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            parts.setdefault((owner[i], dtype, eager), []).append(position)
-        made = []
-        for (group, dtype, eager), members in parts.items():
+            kinds.setdefault((owner[i], dtype, eager), []).append(position)
+
+        initial = {"step": 0.0, **self.rule.source.scalars}
+        new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
+        held = [
+            self._complete(states, keys[i], params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
+            for i, scalars in zip(active, new, strict=True)
+        ]
+
+        parts: list[_Part] = []
+        for (group, dtype, eager), members in kinds.items():
             indices = [active[m] for m in members]
-            part = _Part(group, kernels[group], dtype, np.array(members, np.int64), np.array(indices, np.int64))
+            part = _Part(group, kernels[group], dtype, _positions(members), np.array(indices, np.int64))
             if not eager:
                 self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
-            made.append(part)
+            parts.append(part)
 
+        faces, gradients = np.zeros((4, len(params)), np.int64), np.zeros(len(params), np.int64)
+        arrays.look(params, grads, faces, gradients)
         shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
         return _Plan(
-            seen=arrays.look(params, grads)[:4].copy(),
+            faces=faces,
+            gradients=gradients,
             shown=shown,
             described=arrays.describe(shown),
             changes=State.changes,
@@ -513,7 +540,7 @@ class Stepper:
             lengths=[len(group["params"]) for group in groups],
             active=np.array(active, np.int64),
             scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
-            parts=made,
+            parts=parts,
             pins=arrays.pin([*params, *shown]),
         )
 
@@ -521,9 +548,12 @@ class Stepper:
         for name in self.scalars if state else ():
             if name not in state:
                 raise InputError(f"The state of {where} has no {name!r}: load a whole state, or clear it.")
-            value = float(state[name])
-            if not 0 <= value < float("inf"):
-                raise InputError(f"The state of {where} has {name} = {value}: it must be finite, 0 or more.")
+            try:
+                fine = 0 <= float(state[name]) < math.inf
+            except (TypeError, ValueError, RuntimeError):
+                fine = False
+            if not fine:
+                raise InputError(f"The state of {where} has {name} = {state[name]}: it must be finite, 0 or more.")
         for name in kernel.program.states:
             held = state.get(name)
             if held is not None and (form := self.arrays.form(held)).shape != param.shape:
@@ -532,13 +562,17 @@ class Stepper:
                     "load the state that belongs to it, or clear it."
                 )
 
-    def _complete(self, states: States, key: Hashable, param: Any, kernel: Kernel) -> Mapping[str, Any]:
+    def _complete(
+        self, states: States, key: Hashable, param: Any, kernel: Kernel, scalars: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """The state of a parameter, what is missing of it made; counts 0-dimensional and float64."""
         held = states[key].peek() if key in states else {}
         missing: dict[str, Any] = {}
-        for name, initial in {"step": 0.0, **self.rule.source.scalars}.items():
-            if not self.arrays.is_scalar(value := held.get(name, initial)):
-                missing[name] = self.arrays.scalar(float(value))
+        for name, scalar in scalars.items():
+            if not self.arrays.is_scalar(value := held.get(name)):
+                if value is not None:
+                    self.arrays.copy(float(value), scalar)
+                missing[name] = scalar
         for name in kernel.program.states:
             if held.get(name) is None:
                 missing[name] = self.arrays.zeros(param)
@@ -606,5 +640,13 @@ def number(name: str, value: Any) -> Any:
     return value
 
 
-def _memory() -> Any:
-    return compiled(addresses.TEXT, "addresses")
+def _is_mutable(value: Any) -> bool:
+    return (
+        hasattr(value, "item") or isinstance(value, list) or (isinstance(value, tuple) and any(map(_is_mutable, value)))
+    )
+
+
+def _positions(members: Sequence[int]) -> Ints | slice:
+    """Ascending positions, as a slice where they are all of a range: an index of that kind costs next to nothing."""
+    first, last = members[0], members[-1] + 1
+    return slice(first, last) if last - first == len(members) else np.array(members, np.int64)

@@ -113,4 +113,5 @@ def test_power_is_exact_to_rounding() -> None:
             narrow = x.astype(np.float32)
             exact = (narrow.astype(np.float64) ** np.float64(np.float32(y))).astype(np.float32)
             np.testing.assert_array_max_ulp(power(narrow, np.float32(y)), exact, maxulp=1)
-    assert np.isnan(power(np.array([-1.0, np.nan]), 2.0)).all()
+    with np.errstate(all="ignore"):
+        assert np.isnan(power(np.array([-1.0, np.nan]), 2.0)).all()

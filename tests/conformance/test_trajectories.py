@@ -45,7 +45,15 @@ def test_float64_is_the_textbook(case: Case, way: str) -> None:
     largest = np.abs([g for g in grads if g is not None]).max(axis=0)
     for name in held.keys() - {"step"}:
         # What is added up from squares keeps its digits; the others cancel, and are measured against the gradients.
-        adds_up = name in ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "exp_inf", "exp_p", "mu_product")
+        adds_up = name in (
+            "exp_avg_sq",
+            "max_exp_avg_sq",
+            "square_avg",
+            "sum",
+            "exp_inf",
+            "exp_p",
+            "mu_product",
+        )
         scale = 1e-30 if adds_up else np.maximum(largest, largest**2) * 1e-3 + 1e-30
         assert_near(held[name], states[name], 1e-9 if adds_up else 1e-10, scale, name)
     assert held.keys() == states.keys()

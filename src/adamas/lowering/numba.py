@@ -1,3 +1,5 @@
+# pyright: basic
+# Numba has no types, and wants its overloads bare.
 """Numba: compiled loops for the CPU, one call for all tensors, bit-identical to NumPy in float32.
 
 No fast-math: the compiler may neither reorder nor fuse, so every operation rounds as NumPy's does.
@@ -7,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 from numba.extending import intrinsic, overload, register_jitable
 
 from adamas.lowering import words
@@ -24,10 +26,10 @@ def render(program: Program, dtype: str) -> str:
     - ``coefficients``: [rows, coefficients] of the kernel's dtype.
     """
     names = program.arrays
-    load = [f"{name} = {name}_[i]" for name in names]
-    store = [f"{name}_[i] = {name}" for name in program.outputs]
+    load = [f"{name} = {name}_[i__]" for name in names]
+    store = [f"{name}_[i__] = {name}" for name in program.outputs]
     unpack = [
-        f"{name} = c[{k}] != 0" if name in program.flags else f"{name} = c[{k}]"
+        f"{name} = c__[{k}] != 0" if name in program.flags else f"{name} = c__[{k}]"
         for k, name in enumerate(program.coefficients)
     ]
     arrays = ", ".join(f"{name}_" for name in names)
@@ -42,9 +44,9 @@ def render(program: Program, dtype: str) -> str:
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             "",
             "@njit(nogil=True, error_model='numpy', cache=CACHE)",
-            f"def span({arrays}, c):",
+            f"def span({arrays}, c__):",
             *(f"    {line}" for line in unpack),
-            "    for i in range(param_.size):",
+            "    for i__ in range(param_.size):",
             *(f"        {line}" for line in (*load, *program.body, *store)),
             "",
             f"@njit('void(int64[:,::1], int64[:,::1], {dtype}[:,::1], int64, int64)',",
@@ -58,7 +60,7 @@ def render(program: Program, dtype: str) -> str:
     )
 
 
-# -- the words, for scalars (Numba wants the overloads' signatures bare) ---------------------------------------
+# -- the words, for scalars ------------------------------------------------------------------------------------------
 
 
 @overload(words.where)
@@ -102,7 +104,7 @@ def _from_bits(i):
     return lambda i: _to_float(i)
 
 
-for _word in (words.square, words.sign, words.maximum, words.minimum, words._exponential, words.power):
+for _word in (words.square, words.sign, words.maximum, words.minimum, words.exponential, words.power):
     register_jitable(_word)
 
 
@@ -119,7 +121,7 @@ def _array_at(dtype: types.Type) -> Any:
 
     @register_jitable
     def array(address: int, size: int) -> Any:
-        return carray(pointer(address), (size,))
+        return carray(pointer(address), (size,))  # pyright: ignore[reportCallIssue]
 
     return array
 

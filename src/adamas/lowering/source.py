@@ -11,10 +11,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from adamas.dialect import Source, Straight, names
-from adamas.rule import AFTER, BEFORE, KEEP, Rule
+from adamas.registry import AFTER, BEFORE, KEEP, Rule
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Program:
         arguments: what the host needs to know, by name: hyperparameters, ``t``, scalars, ``tiny``.
         host: lines that compute the coefficients, in Python, float64.
         coefficients: their names, in the order in which the kernel takes them.
+        saved: coefficient -> the host's name for its value, where the rule has since rebound the name itself.
         flags: those of them that are conditions.
         body: lines that compute the new values of one coordinate.
     """
@@ -40,6 +42,7 @@ class Program:
     arguments: tuple[str, ...]
     host: list[str] = field(default_factory=list[str])
     coefficients: list[str] = field(default_factory=list[str])
+    saved: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     body: list[str] = field(default_factory=list[str])
 
@@ -50,12 +53,13 @@ class Program:
 
     def functional_text(self, *header: str) -> str:
         """A kernel over whole arrays that returns the new ones: (g, param, states, coefficients) → outputs."""
-        lines = (f"{_tuple(self.coefficients)} = c", *self.body, f"return {_tuple(self.outputs)}")
-        return "\n".join(header) + "\n\n\n" + _function("kernel", (*self.arrays, "c"), lines)
+        lines = (f"{_tuple(self.coefficients)} = c__", *self.body, f"return {_tuple(self.outputs)}")
+        return "\n".join(header) + "\n\n\n" + _function("kernel", (*self.arrays, "c__"), lines)
 
     def host_text(self) -> str:
         """The host's function: arguments → (coefficients, new scalars)."""
-        returned = f"return ({_tuple(self.coefficients)}, {_tuple(self.scalars)})"
+        values = [self.saved.get(name, name) for name in self.coefficients]
+        returned = f"return ({_tuple(values)}, {_tuple(self.scalars)})"
         return _function("host", self.arguments, [*self.host, returned])
 
 
@@ -96,9 +100,11 @@ class _Builder:
         self.body: list[str] = []
         self.coefficients: dict[str, str] = {}  # text of the uniform expression -> its name
         self.order: list[str] = []
+        self.saved: dict[str, str] = {}
         self.flags: set[str] = set()
         self.read: set[str] = set()
-        self.step = "step_" if "step" in rule.source.assigned else "step"
+        self.taken = set(rule.source.names)
+        self.step = self.fresh("step")
 
     def call(self, function: Source, hyper: Mapping[str, Any], returns: dict[str, str], **given: str) -> None:
         """A function of the driver, its arguments bound to names of the program by ``given``."""
@@ -118,12 +124,11 @@ class _Builder:
         changed = {s: e for s, e in new.items() if not (isinstance(e, ast.Name) and e.id == s)}
         # All are returned at once: where one new value is made of another's old one, it waits under a name.
         tangled = any(names(e) & (changed.keys() - {s}) for s, e in changed.items())
+        target = {state: self.fresh(f"new_{state}") if tangled else state for state in changed}
         for state, expression in changed.items():
-            uniform = state in self.source.scalars
-            self.assign((f"new_{state}" if tangled else state,), expression, coordinate=not uniform)
-        if tangled:
-            for state in changed:
-                self.assign((state,), ast.Name(f"new_{state}", ast.Load()))
+            self.assign((target[state],), expression, coordinate=state not in self.source.scalars)
+        for state in changed:
+            self.assign((state,), ast.Name(target[state], ast.Load()))
 
     def assign(self, targets: tuple[str, ...], value: ast.expr, coordinate: bool = False) -> None:
         if isinstance(value, ast.Name) and targets == (value.id,):
@@ -133,10 +138,20 @@ class _Builder:
             self.coordinates.update(targets)
         else:
             self.read |= names(value)
+            for name in set(targets) & (set(self.order) - self.saved.keys()):
+                self.saved[name] = self.fresh(f"{name}_before")
+                self.host.append(f"{self.saved[name]} = {name}")
             self.host.append(f"{', '.join(targets)} = {ast.unparse(_hosted(value))}")
             self.coordinates -= set(targets)
             for text in [t for t in self.coefficients if names(ast.parse(t, mode="eval").body) & set(targets)]:
                 del self.coefficients[text]
+
+    def fresh(self, name: str) -> str:
+        """A name that nothing else has."""
+        tried = (name if k == 1 else f"{name}_{k}" for k in count(1))
+        free = next(candidate for candidate in tried if candidate not in self.taken)
+        self.taken.add(free)
+        return free
 
     def lower(self, node: ast.expr) -> ast.expr:
         """The expression for one coordinate, its uniform parts made coefficients."""
@@ -169,7 +184,7 @@ class _Builder:
             return self.coefficients[text]
         self.read |= names(node)
         plain = isinstance(node, ast.Name) and node.id not in self.order
-        name = text if plain else f"c{len(self.order)}"
+        name = text if plain else self.fresh(f"c{len(self.order)}")
         if not plain:
             self.host.append(f"{name} = {text}")
         if isinstance(node, ast.Compare):
@@ -181,7 +196,9 @@ class _Builder:
     def finish(self) -> Program:
         known = {*self.source.uniform, "lr", "weight_decay", "tiny"}
         mentioned = self.read | set(self.source.scalars)
-        arguments = [n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known]
+        arguments = [
+            n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known
+        ]
         return Program(
             rule=self.name,
             arrays=("g", "param", *self.states),
@@ -190,6 +207,7 @@ class _Builder:
             arguments=tuple(n for n in arguments if n in mentioned),
             host=self.host,
             coefficients=self.order,
+            saved=self.saved,
             flags=self.flags,
             body=self.body,
         )
@@ -225,7 +243,7 @@ def _hosted(node: ast.expr) -> ast.expr:
 
 def _renamed(node: ast.expr, rename: Mapping[str, str]) -> ast.expr:
     class Rename(ast.NodeTransformer):
-        def visit_Name(self, name: ast.Name) -> ast.Name:
-            return ast.Name(rename.get(name.id, name.id), ast.Load())
+        def visit_Name(self, node: ast.Name) -> ast.Name:
+            return ast.Name(rename.get(node.id, node.id), ast.Load())
 
     return Rename().visit(copy.deepcopy(node))

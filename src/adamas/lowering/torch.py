@@ -1,4 +1,4 @@
-"""torch, eagerly: any device and dtype, differentiable, traceable by ``torch.compile``; one tensor at a time."""
+"""torch, eagerly: any device and dtype, differentiable; one tensor at a time."""
 
 import math
 from typing import Any

@@ -82,14 +82,14 @@ def power(x: Any, y: Any) -> Any:
     e = _E0 + r * (_E1 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * (_E7 + r * e)))))))
     half = n * 0.5
     lower = np.floor(half)
-    e = e * _exponential(lower) * _exponential(n - lower)
+    e = e * exponential(lower) * exponential(n - lower)
     e = where(w < -1022.0, 0.0, where(w > 1024.0, math.inf, e))
     e = where(x64 > 0.0, e, where(y > 0.0, 0.0, where(y == 0.0, 1.0, math.inf)))
     e = where(x64 == math.inf, where(y > 0.0, math.inf, where(y == 0.0, 1.0, 0.0)), e)
     return like(where((x64 != x64) | (x64 < 0.0) | (y != y), math.nan, e), x)
 
 
-def _exponential(n: Any) -> Any:
+def exponential(n: Any) -> Any:
     """2ⁿ for a whole n in [-1022, 1023], by its bits."""
     return from_bits(integer(n + 1023.0) << 52)
 

@@ -1,7 +1,7 @@
 """Rules that divide by the root of the squared gradients: AdaGrad and RMSprop."""
 
 from adamas.intrinsics import maximum, sqrt, where
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule

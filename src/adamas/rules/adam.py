@@ -2,7 +2,7 @@
 
 from adamas.dialect import Scalar
 from adamas.intrinsics import maximum, sqrt, where
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule

@@ -1,7 +1,7 @@
 """Adam's second moment in another norm: Adamax (p → ∞) and general p."""
 
 from adamas.intrinsics import maximum, where
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule

@@ -1,13 +1,11 @@
 """AdaBelief: the second moment of the gradient's surprise."""
 
 from adamas.intrinsics import sqrt
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule
-def adabelief(
-    g, exp_avg, exp_avg_var, *, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-16, eps_root=0.0
-):
+def adabelief(g, exp_avg, exp_avg_var, *, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-16, eps_root=0.0):
     """AdaBelief (Zhuang et al. 2020, Algorithm 2): Adam whose second moment is that of g − m.
 
     s ← β₂s + (1 − β₂)(g − m)² + ε;  θ ← θ − η m̂/(√ŝ + ε).

@@ -1,7 +1,7 @@
 """Gradient descent, plain and with momentum."""
 
 from adamas.intrinsics import where
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule

@@ -1,7 +1,7 @@
 """Later rules: ADOPT and Lion."""
 
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
-from adamas.rule import rule
+from adamas.registry import rule
 
 
 @rule
@@ -24,7 +24,9 @@ def adopt(g, exp_avg, exp_avg_sq, *, t, lr=1e-3, betas=(0.9, 0.9999), eps=1e-6, 
 
 @rule(decoupled=True)
 def lion(g, exp_avg, *, lr=1e-4, betas=(0.9, 0.99)):
-    """Lion (Chen et al. 2023, Algorithm 2): θ ← θ − η sign(β₁m + (1 − β₁)g);  m ← β₂m + (1 − β₂)g.. Its decay is decoupled.
+    """Lion (Chen et al. 2023, Algorithm 2): θ ← θ − η sign(β₁m + (1 − β₁)g);  m ← β₂m + (1 − β₂)g.
+
+    Its decay is decoupled, unless told otherwise.
     """
     beta1, beta2 = betas
     step = lr * sign(beta1 * exp_avg + (1 - beta1) * g)

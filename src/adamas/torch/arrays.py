@@ -5,18 +5,17 @@ so that they can be read anew at each step.
 """
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.utils.dlpack import to_dlpack
 
 from adamas import addresses
 from adamas.engine import Ints
-from adamas.errors import InputTypeError
+from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel, compiled
 from adamas.optimizer import Form
 
@@ -65,22 +64,19 @@ class TorchArrays:
         self._api = _api()
         self._memory = compiled(addresses.TEXT, "addresses")
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any]) -> Ints:
-        return self._fill(self._memory.look, 5, params)
+    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
+        return self._memory.look(id(params), len(params), self._api, faces, gradients)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
-        return self._fill(self._memory.describe, 2, arrays)
-
-    def _fill(self, function: Callable[..., int], rows: int, things: Sequence[Any]) -> Ints:
-        things = things if isinstance(things, list) else list(things)
-        out = np.empty((rows, len(things)), np.int64)
-        function(id(things), len(things), self._api, out)
+        arrays = list(arrays)
+        out = np.empty((2, len(arrays)), np.int64)
+        self._memory.describe(id(arrays), len(arrays), self._api, out)
         return out
 
     def pin(self, arrays: Sequence[Any]) -> object:
         # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A
         # DLPack capsule is a reference that stays.
-        return [to_dlpack(a) for a in arrays if self._plain(a)]
+        return [torch.to_dlpack(a) for a in arrays if self._plain(a)]
 
     def _plain(self, tensor: Any) -> bool:
         return (
@@ -107,21 +103,23 @@ class TorchArrays:
         return Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
 
     def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
+        if group["capturable"] and param.device.type not in ("cpu", "meta"):
+            raise InputError(
+                "capturable=True is not supported yet: a captured step would repeat the same coefficients for ever; "
+                "leave it out, or use torch.optim for these parameters."
+            )
         return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
 
     def zeros(self, param: Tensor) -> Tensor:
         wide = torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
         return torch.zeros_like(param, dtype=wide, memory_format=torch.preserve_format)
 
-    def scalar(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device="cpu")
+    def scalars(self, value: float, count: int) -> Sequence[Tensor]:
+        return torch.full((count,), value, dtype=torch.float64, device="cpu").unbind()
 
     def is_scalar(self, value: Any) -> bool:
         return (
-            type(value) is Tensor
-            and value.shape == ()
-            and value.dtype == torch.float64
-            and value.device.type == "cpu"
+            type(value) is Tensor and value.shape == () and value.dtype == torch.float64 and value.device.type == "cpu"
         )
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
@@ -139,6 +137,8 @@ class TorchArrays:
         param = arrays[1]
         host = kernel.host_of_tensors if any(map(_is_tensor, arguments)) else kernel.host
         coefficients, scalars = host(*arguments)
+        if torch.is_grad_enabled():  # the graph keeps what it read, and the originals are written to afterwards
+            arrays = [a.clone() for a in arrays]
         real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
         wide = torch.promote_types(real[1].dtype, torch.float32)
         results = kernel.load("torch")(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)

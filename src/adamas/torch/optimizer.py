@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adamas.errors import InputTypeError
 from adamas.optimizer import State, States, Stepper, bind, number, signature
-from adamas.rule import Rule, find
+from adamas.registry import Rule, find
 from adamas.torch.arrays import TorchArrays
 
 #: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state
@@ -39,6 +39,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    state: Any  # `States`, which is the defaultdict that torch asks for
     __signature__: ClassVar[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +57,7 @@ class Optimizer(torch.optim.Optimizer):
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
+    def add_param_group(self, param_group: Any) -> None:
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
         if isinstance(param_group, dict):
             param_group = _torch_names(param_group)
@@ -85,6 +86,8 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InputError: where a gradient or state does not fit its parameter; nothing is changed.
         """
+        if torch.compiler.is_compiling():
+            return self._uncompiled(closure)
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -97,6 +100,12 @@ class Optimizer(torch.optim.Optimizer):
             self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
 
+    # torch.compiler.disable, without its import of the whole compiler
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage, reportUntypedFunctionDecorator]
+    def _uncompiled(self, closure: Callable[[], Any] | None) -> Any:
+        """A step inside ``torch.compile``: the kernels are compiled already, and it is left out of the graph."""
+        return self.step(closure)
+
     def _adopt(self) -> None:
         """Take over states that came from elsewhere."""
         self.state = States(self.state)
@@ -105,7 +114,7 @@ class Optimizer(torch.optim.Optimizer):
             for p, state in self.state.items():
                 if "step" not in state:
                     begun = state.get("momentum_buffer") is not None
-                    self.state[p] = State(state, step=_ARRAYS.scalar(1.0)) if begun else State()
+                    self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -118,8 +127,13 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch.optim; torch's own optimizers load it."""
+        for state in self.state.values():
+            if isinstance(state, State):
+                state.show()
         state_dict = super().state_dict()
-        state_dict["state"] = {key: _plain(state) for key, state in state_dict["state"].items()}
+        state_dict["state"] = {
+            key: dict(state) if isinstance(state, State) else state for key, state in state_dict["state"].items()
+        }
         return state_dict
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -150,20 +164,11 @@ class _Gradients(Sequence[Tensor | None]):
         return self.params[i].grad
 
 
-def _plain(state: Any) -> Any:
-    """A state as a plain dict, its tensors aliases of those that the steps work on."""
-    if not isinstance(state, State):
-        return state
-    return {name: t.detach() if isinstance(t, Tensor) else t for name, t in state.peek().items()}
-
-
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
     return {_KEYS.get(name, name): value for name, value in options.items()}
 
 
-def optimizer(
-    rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any
-) -> type[Optimizer]:
+def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any) -> type[Optimizer]:
     """The optimizer class of a rule, the library's or your own.
 
     Args:

@@ -1,13 +1,16 @@
 """What a rule is, and the registry that names them all."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, overload
 
 from adamas import driver, hyperparameters
 from adamas.dialect import Source, Value, parse
 from adamas.errors import InputError, unknown
+from adamas.intrinsics import RESERVED
 
 BEFORE = parse(driver.before, "driver function")
 AFTER = parse(driver.after, "driver function", given=("param", "step"))
@@ -81,8 +84,10 @@ class Rule:
             source=replace(self.source, doc=doc or self.doc),
             defaults=MappingProxyType(self.hyper(defaults)),
         )
-        _REGISTRY[name] = new
-        return new
+        return _enter(new)
+
+    def __reduce__(self) -> Any:
+        return find, (self.name,)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v!r}" for k, v in self.defaults.items())
@@ -90,6 +95,7 @@ class Rule:
 
 
 _REGISTRY: dict[str, Rule] = {}
+_LIBRARY: set[str] = set()
 
 
 @overload
@@ -123,25 +129,44 @@ def rule(function: Callable[..., Any] | None = None, /, **options: Value) -> Any
         InputError: what is wrong with the function, at which line, and how to write it.
     """
     if function is None:
-        return lambda function: _register(function, options)
+        return partial(_register, options=options)
     return _register(function, {})
 
 
 def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rule:
-    source = parse(function)
-    if not source.coordinates or source.coordinates[0] != "g":
+    first = next(iter(inspect.signature(function).parameters), None)
+    if first != "g":
         raise InputError(
-            f"{source.place % source.body[0].lineno} takes {source.coordinates[:1] or 'nothing'} first: "
+            f"Rule {function.__name__!r} takes {first or 'nothing'!r} first: "
             "the first argument of a rule is the gradient, `g`."
         )
+    source = parse(function)
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
-    if taken := sorted(OPTIONS.keys() & {*source.uniform, *source.assigned}):
-        raise InputError(f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out.")
+    if taken := sorted(OPTIONS.keys() & source.names):
+        raise InputError(
+            f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out."
+        )
+    if taken := sorted(name for name in source.names if name in RESERVED or name.endswith("_")):
+        raise InputError(
+            f"{source.place % source.body[0].lineno} calls something {taken[0]!r}, a name that kernels need for "
+            "themselves: rename it."
+        )
     new = Rule(source.name, source, MappingProxyType({**source.defaults, **OPTIONS}))
     new = replace(new, defaults=MappingProxyType(new.hyper(options)))
-    _REGISTRY[new.name] = new
-    return new
+    return _enter(new)
+
+
+def _enter(rule: Rule) -> Rule:
+    if rule.name in _LIBRARY:
+        raise InputError(f"The library has a rule {rule.name!r} itself: give yours another name.")
+    _REGISTRY[rule.name] = rule
+    return rule
+
+
+def seal() -> None:
+    """Keep the names registered so far for the library."""
+    _LIBRARY.update(_REGISTRY)
 
 
 def rules() -> dict[str, Rule]:

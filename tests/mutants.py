@@ -1,0 +1,338 @@
+"""Plant bugs, one at a time, and see whether the tests catch each: ``make mutants``.
+
+A mutant is a change of one text in one file of a copy of the sources. It is caught if tests fail, not if they cannot
+be run: a change that breaks the import proves nothing. Before the first mutant the tests must pass unharmed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TESTS = [
+    "tests/test_rule.py",
+    "tests/fronts",
+    "tests/conformance/test_bits.py",
+    "tests/test_kernel.py",
+    "tests/conformance/test_trajectories.py",
+]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug: in ``file``, ``old`` becomes ``new``."""
+
+    bug: str
+    file: str
+    old: str
+    new: str
+
+
+ADAM, DRIVER, OPTIMIZER = "rules/adam.py", "driver.py", "optimizer.py"
+SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
+
+MUTANTS = [
+    # rules
+    Mutant(
+        "m is not corrected", ADAM, "m_hat = exp_avg / (1 - beta1**t)\n    v_hat = v", "m_hat = exp_avg\n    v_hat = v"
+    ),
+    Mutant("v is not corrected", ADAM, "v_hat = v / (1 - beta2**t)", "v_hat = v"),
+    Mutant(
+        "correction by 1 − β", ADAM, "exp_avg / (1 - beta1**t)\n    v_hat = v", "exp_avg / (1 - beta1)\n    v_hat = v"
+    ),
+    Mutant(
+        "ε inside the root",
+        ADAM,
+        "(sqrt(v_hat + eps_root) + eps), exp_avg, exp_avg_sq, max",
+        "sqrt(v_hat + eps_root + eps), exp_avg, exp_avg_sq, max",
+    ),
+    Mutant(
+        "ε left out",
+        ADAM,
+        "(sqrt(v_hat + eps_root) + eps), exp_avg, exp_avg_sq, max",
+        "sqrt(v_hat + eps_root), exp_avg, exp_avg_sq, max",
+    ),
+    Mutant(
+        "AMSGrad's maximum after the correction",
+        ADAM,
+        "maximum(max_exp_avg_sq, exp_avg_sq)",
+        "maximum(max_exp_avg_sq, exp_avg_sq / (1 - beta2**t))",
+    ),
+    Mutant(
+        "AMSGrad's maximum falls",
+        ADAM,
+        "maximum(max_exp_avg_sq, exp_avg_sq)",
+        "maximum(beta2 * max_exp_avg_sq, exp_avg_sq)",
+    ),
+    Mutant(
+        "NAdam looks ahead to the present", ADAM, "0.96 ** ((t + 1) * momentum_decay)", "0.96 ** (t * momentum_decay)"
+    ),
+    Mutant("RAdam rectifies from ρ > 4", ADAM, "tractable = rho > 5", "tractable = rho > 4"),
+    Mutant(
+        "Adamax without |g|",
+        "rules/adamax.py",
+        "exp_inf = maximum(beta2 * exp_inf, abs(g))",
+        "exp_inf = maximum(beta2 * exp_inf, g)",
+    ),
+    Mutant("LpAdam corrects with t, not pt", "rules/adamax.py", "beta2 ** (p * t)", "beta2**t"),
+    Mutant(
+        "LpAdam does not take out the largest",
+        "rules/adamax.py",
+        "scale = where(largest > 0, largest, 1)",
+        "scale = where(largest > 0, 1, 1) + 0 * largest",
+    ),
+    Mutant("AdaBelief without the ε in s", "rules/belief.py", "** 2 + eps", "** 2"),
+    Mutant(
+        "ADOPT adds ε",
+        "rules/modern.py",
+        "g / maximum(sqrt(exp_avg_sq + eps_root), eps)",
+        "g / (sqrt(exp_avg_sq + eps_root) + eps)",
+    ),
+    Mutant(
+        "ADOPT decays at its first call", "rules/modern.py", "lr = where(started, lr, 0)", "lr = where(started, lr, lr)"
+    ),
+    Mutant(
+        "Lion's second β is its first",
+        "rules/modern.py",
+        "exp_avg = beta2 * exp_avg + (1 - beta2) * g\n    return step",
+        "exp_avg = beta1 * exp_avg + (1 - beta1) * g\n    return step",
+    ),
+    Mutant("Adagrad's η falls a step early", "rules/adagrad.py", "(t - 1) * lr_decay", "t * lr_decay"),
+    Mutant(
+        "the first momentum is dampened",
+        "rules/gradient_descent.py",
+        "where(t > 1, 1 - dampening, 1)",
+        "(1 - dampening)",
+    ),
+    # driver
+    Mutant(
+        "maximize turns the decay too",
+        DRIVER,
+        "        g = g + weight_decay * param\n",
+        "        g = g + (weight_decay - 2 * weight_decay) * param\n",
+    ),
+    Mutant("decay is not scaled by η", DRIVER, "(step + lr * weight_decay * param)", "(step + weight_decay * param)"),
+    Mutant(
+        "decay_after acts on the θ before",
+        DRIVER,
+        "moved - lr * weight_decay * moved",
+        "moved - lr * weight_decay * param",
+    ),
+    Mutant("denormals stay", DRIVER, "where(abs(state) < tiny, 0.0, state)", "where(abs(state) < 0.0, 0.0, state)"),
+    Mutant("denormals go under a gradient too", DRIVER, "where(g == 0, where", "where(g == g, where"),
+    # lowering
+    Mutant(
+        "coefficients in half precision",
+        OPTIMIZER,
+        "np.array([line for line, _ in computed], part.dtype)",
+        "np.array([line for line, _ in computed], np.float16).astype(part.dtype)",
+    ),
+    Mutant(
+        "1 − βᵗ cancels",
+        "intrinsics.py",
+        "return -math.expm1(exponent * math.log(base)) if 0 < base < 2 else 1 - base**exponent",
+        "return 1 - base**exponent",
+    ),
+    Mutant(
+        "a coefficient outlives its name",
+        SOURCE,
+        '                self.host.append(f"{name}_before = {name}")\n',
+        '                self.host.append(f"{name}_before = {targets[0]} = {ast.unparse(_hosted(value))}")\n',
+    ),
+    Mutant(
+        "a coefficient is shared after a rebinding",
+        SOURCE,
+        "                del self.coefficients[text]",
+        "                pass",
+    ),
+    Mutant("returned values see each other", SOURCE, "tangled = any(", "tangled = False and any("),
+    Mutant(
+        "the tail of a vector is dropped",
+        NUMBA,
+        "for i__ in range(param_.size):",
+        "for i__ in range(param_.size // 8 * 8):",
+    ),
+    Mutant("every span starts at 0", NUMBA, "spans[k, 1] * {itemsize}", "spans[k, 1] * 0"),
+    Mutant("all take the first row of coefficients", NUMBA, "coefficients[row])", "coefficients[0])"),
+    Mutant(
+        "fast-math",
+        NUMBA,
+        "@njit(nogil=True, error_model='numpy', cache=CACHE)",
+        "@njit(nogil=True, fastmath=True, cache=CACHE)",
+    ),
+    Mutant("a maximum swallows NaN", WORDS, "where((a > b) | (a != a), a, b)", "where(a > b, a, b)"),
+    Mutant("the sign of 0 is 1", WORDS, "where(x > 0, like(1.0, x)", "where(x >= 0, like(1.0, x)"),
+    Mutant("2ʳ by too few terms", WORDS, "e = _E8 + r * (_E9", "e = r * (_E9"),
+    # engine
+    Mutant(
+        "the last element of a span is left out",
+        ENGINE,
+        "length = np.minimum(span, sizes[tensor] - first)",
+        "length = np.minimum(span - 1, sizes[tensor] - first)",
+    ),
+    Mutant(
+        "threads overlap",
+        ENGINE,
+        "share.append((table, first, last))",
+        "share.append((table, first, min(last + 1, len(table.spans))))",
+    ),
+    Mutant("rows of the step before", ENGINE, "if len(rows) > 1 or len(self.coefficients) != 1:", "if len(rows) > 1:"),
+    # steps
+    Mutant("one count, raised once per parameter", OPTIMIZER, "counts[0] += 1\n", "counts[0] += counts.shape[1]\n"),
+    Mutant("parameters share the first one's count", OPTIMIZER, "if (own == own[:, :1]).all():", "if len(own):"),
+    Mutant(
+        "the count saturates at 256, as in bfloat16",
+        OPTIMIZER,
+        "counts[0] += 1\n",
+        "counts[0] = np.minimum(counts[0] + 1, 256)\n",
+    ),
+    Mutant(
+        "the counts are not written",
+        OPTIMIZER,
+        "self._memory.scatter(row, line)",
+        "self._memory.gather(row, line.copy())",
+    ),
+    Mutant(
+        "stale addresses of parameters",
+        OPTIMIZER,
+        "and not self.arrays.look(params, grads, plan.faces, plan.gradients)",
+        "and self.arrays.look(params, grads, plan.faces, plan.gradients) >= 0",
+    ),
+    Mutant(
+        "stale addresses of gradients",
+        OPTIMIZER,
+        "np.take(plan.gradients, part.indices, out=part.table.addresses[0])",
+        "part.table.addresses[0, 0] or np.take(plan.gradients, part.indices, out=part.table.addresses[0])",
+    ),
+    Mutant(
+        "a gradient's strides are not looked at",
+        OPTIMIZER,
+        "grad.dtype == part.dtype and grad.lies(strides)",
+        "grad.dtype == part.dtype",
+    ),
+    Mutant(
+        "a state's strides are not looked at",
+        OPTIMIZER,
+        "form.dtype == part.dtype and form.lies(strides)",
+        "form.dtype == part.dtype",
+    ),
+    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes == State.changes\n            and ", ""),
+    Mutant(
+        "a re-pointed state goes unseen",
+        OPTIMIZER,
+        "(not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))",
+        "True",
+    ),
+    Mutant(
+        "staged results are not copied back",
+        OPTIMIZER,
+        "self.arrays.copy(stage, original)",
+        "self.arrays.copy(stage, stage)",
+    ),
+    Mutant(
+        "hyperparameters are read once",
+        OPTIMIZER,
+        "if self.kernel is None or self.mutable or values != self.values:",
+        "if self.kernel is None:",
+    ),
+    Mutant("a tensor η is read once", OPTIMIZER, "self.mutable = any(", "self.mutable = False and any("),
+    Mutant(
+        "all groups have the first one's hyperparameters",
+        OPTIMIZER,
+        "hyper = self._hyper[part.group].hyper",
+        "hyper = self._hyper[0].hyper",
+    ),
+    Mutant(
+        "moved between groups unseen",
+        OPTIMIZER,
+        '            and plan.lengths == [len(group["params"]) for group in groups]\n',
+        "",
+    ),
+    Mutant("autograd is not told", "torch/arrays.py", "torch.autograd.graph.increment_version(params)", "pass"),
+    Mutant(
+        "loading takes hold of the caller's tensors",
+        "torch/optimizer.py",
+        "value.detach().to(device, copy=True)",
+        "value.detach().to(device)",
+    ),
+    Mutant(
+        "narrow parameters have narrow states",
+        "torch/arrays.py",
+        "wide = torch.float32 if param.dtype in",
+        "wide = param.dtype if param.dtype in",
+    ),
+    Mutant(
+        "a complex gradient's lazy conjugate is forgotten",
+        "torch/arrays.py",
+        "            and not tensor.is_conj()\n",
+        "",
+    ),
+    Mutant(
+        "a torch SGD's buffer begins anew",
+        "torch/optimizer.py",
+        "step=_ARRAYS.scalars(1.0, 1)[0]",
+        "step=_ARRAYS.scalars(0.0, 1)[0]",
+    ),
+]
+
+
+def run_tests(source: Path, cache: Path) -> tuple[str, str]:
+    """What became of the tests over these sources: "passed", "failed" or "broken"; and the first that failed."""
+    env = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}", "ADAMAS_CACHE": str(cache), "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *TESTS]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    first = next((line.removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")), "")
+    if done.returncode == 0:
+        return "passed", ""
+    return ("failed", first.split(" - ")[0]) if first else ("broken", "\n".join(lines[-15:]))
+
+
+def try_mutant(mutant: Mutant, cache: Path) -> tuple[str, str]:
+    """Plant a bug into a copy of the sources and run the tests."""
+    with tempfile.TemporaryDirectory(prefix="mutant") as folder:
+        source = Path(folder)
+        shutil.copytree(ROOT / "src" / "adamas", source / "adamas", ignore=shutil.ignore_patterns("__pycache__"))
+        path = source / "adamas" / mutant.file
+        text = path.read_text()
+        if mutant.old not in text:
+            return "gone", f"{mutant.file} no longer holds {mutant.old!r}"
+        path.write_text(text.replace(mutant.old, mutant.new))
+        return run_tests(source, cache)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="mutants whose description contains this")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    chosen = [m for m in MUTANTS if not options.only or options.only in m.bug]
+    with tempfile.TemporaryDirectory(prefix="mutants-cache") as folder:
+        cache = Path(folder)
+        start = time.perf_counter()
+        outcome, first = run_tests(ROOT / "src", cache)
+        if outcome != "passed":
+            print(f"The tests do not pass unharmed: {outcome} {first}")
+            return 1
+        print(f"unharmed: passed in {time.perf_counter() - start:.0f} s", flush=True)
+        survivors = []
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for k, (mutant, (outcome, first)) in enumerate(
+                zip(chosen, pool.map(lambda m: try_mutant(m, cache), chosen), strict=True), 1
+            ):
+                caught = outcome == "failed"
+                survivors += [] if caught else [mutant]
+                print(f"{k:3d} {'caught' if caught else outcome.upper():8s} {mutant.bug:55s} {first}", flush=True)
+        print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught in {time.perf_counter() - start:.0f} s")
+        return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

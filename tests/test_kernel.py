@@ -1,0 +1,92 @@
+"""Kernels on disk: compiled once, atomically, and done without where there is no disk to be had."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adamas
+from adamas import kernel
+from adamas.errors import InputError
+
+SCRIPT = """
+import numpy as np, time
+import adamas.numpy
+theta = np.ones(5, np.float32)
+opt = adamas.numpy.AdamW(theta, lr=0.5)
+start = time.perf_counter()
+opt.step(np.ones(5, np.float32))
+print(time.perf_counter() - start, theta.tolist())
+"""
+
+
+def run(folder: Path, **more: str) -> tuple[float, str]:
+    env = {**os.environ, "ADAMAS_CACHE": str(folder), **more}
+    out = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=env, timeout=120)
+    assert out.returncode == 0, out.stderr
+    seconds, _, theta = out.stdout.partition(" ")
+    return float(seconds), theta
+
+
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    first, expected = run(tmp_path)
+    made = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")}
+    assert made
+    second, theta = run(tmp_path)
+    assert theta == expected
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")} == made
+    assert second < first
+
+
+@pytest.mark.parametrize("damage", ["truncated code", "garbage index", "changed text", "a file in its place"])
+def test_a_damaged_cache_is_made_anew(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "kernels"
+    _, expected = run(folder)
+    if damage == "truncated code":
+        for path in folder.rglob("*.nbc"):
+            path.write_bytes(path.read_bytes()[:100])
+    elif damage == "garbage index":
+        for path in folder.rglob("*.nbi"):
+            path.write_bytes(b"garbage")
+    elif damage == "changed text":
+        for path in folder.glob("*.py"):
+            path.write_text("raise SystemExit('this is not the kernel')\n")
+    else:
+        import shutil
+
+        shutil.rmtree(folder)
+        folder.write_text("")
+    assert run(folder)[1] == expected
+
+
+def test_text_can_be_read() -> None:
+    rule = adamas.rules()["adamw"]
+    made = kernel.select(rule, rule.defaults)
+    for backend in kernel.BACKENDS:
+        assert "m_hat = exp_avg * c4" in made.text(backend)
+    with pytest.raises(InputError, match="Unknown backend 'numbax': did you mean 'numba'"):
+        made.text("numbax")
+
+
+def test_static_choices_make_kernels_and_values_do_not() -> None:
+    rule = adamas.rules()["adam"]
+    plain = kernel.select(rule, rule.hyper({}))
+    assert kernel.select(rule, rule.hyper({"lr": 0.5, "betas": (0.1, 0.2)})) is plain
+    assert kernel.select(rule, rule.hyper({"amsgrad": True})) is not plain
+    assert kernel.select(rule, rule.hyper({"weight_decay": 0.1})) is not plain
+
+
+def test_bias_corrections_keep_their_digits() -> None:
+    from mpmath import mp, mpf
+
+    rule = adamas.rules()["adam"]
+    made = kernel.select(rule, rule.defaults)
+    mp.dps = 50
+    for beta2, t in ((0.999, 1), (1 - 1e-9, 3), (1 - 1e-12, 100), (0.5, 40), (0.0, 1)):
+        given = {**rule.defaults, "betas": (0.9, beta2), "t": float(t), "tiny": 0.0}
+        coefficients, _ = made.host(*[given[name] for name in made.program.arguments])
+        correction = 1 / coefficients[made.program.coefficients.index("c5")]
+        exact = 1 - mpf(beta2) ** t
+        assert abs(mpf(correction) / exact - 1) < 1e-15
