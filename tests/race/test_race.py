@@ -351,3 +351,18 @@ def test_the_users_torch_file(tmp_path):
     assert [len(r.finals) for r in result.table.rows] == [3, 3]
     assert result.table.rows[0].metric < result.table.rows[0].finals[0].curve[0].metric
     assert "model.parameters()" in result.lines
+
+
+def test_a_worker_that_dies_ends_the_race_with_what_was_done(tmp_path):
+    path = tmp_path / "deadly.py"
+    path.write_text(
+        "import os\n"
+        "def start(rng): return rng.normal(size=2)\n"
+        "def loss(p): return float(p @ p)\n"
+        "def gradient(p, rng):\n"
+        "    if p @ p > 1e3: os._exit(9)\n"
+        "    return -p\n"
+    )
+    result = race(str(path), ["sgd"], lrs=[1e-3, 1.0], seeds=1, steps=40, jobs=2, output=tmp_path / "o")
+    assert result.stopped == "a worker process died, perhaps for lack of memory"
+    assert not result.summary["complete"] and (tmp_path / "o" / "results.json").exists()

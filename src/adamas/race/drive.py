@@ -89,9 +89,7 @@ class Stepper:
         self._link = list(zip(tensors, self._training.parameters, strict=True))
         return tensors
 
-    def _foreign(
-        self, entrant: Entrant, problem: Problem, cls: Any, tensors: list[Any], lr: float
-    ) -> list[Any]:
+    def _foreign(self, entrant: Entrant, problem: Problem, cls: Any, tensors: list[Any], lr: float) -> list[Any]:
         import torch
 
         if not issubclass(cls, torch.optim.Muon):
@@ -99,9 +97,7 @@ class Stepper:
         matrices = [p for p in tensors if p.ndim == 2]
         rest = [p for p in tensors if p.ndim != 2]
         if not matrices:
-            raise InputError(
-                f"{entrant.name} trains matrices only and {problem.name} has none: leave it out."
-            )
+            raise InputError(f"{entrant.name} trains matrices only and {problem.name} has none: leave it out.")
         if not rest:
             return [cls(matrices, lr=lr)]
         count = sum(p.numel() for p in rest)

@@ -67,9 +67,7 @@ def enter(name: str) -> Entrant:
 
 def is_rule(thing: Any) -> bool:
     """Whether it is an update rule of ours (else it is a torch Optimizer class)."""
-    from adamas.rule import Rule
-
-    return isinstance(thing, Rule)
+    return isinstance(thing, adamas.Rule)
 
 
 def _is_torch(thing: Any) -> bool:

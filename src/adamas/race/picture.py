@@ -78,9 +78,7 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
 
 def _headline(table: Table) -> str:
     first = table.rows[0]
-    runner_up = (
-        f", {first.wins[0]} of {first.wins[1]} seeds over {table.rows[1].entrant.label}" if first.wins else ""
-    )
+    runner_up = f", {first.wins[0]} of {first.wins[1]} seeds over {table.rows[1].entrant.label}" if first.wins else ""
     return f"{first.entrant.label} first{runner_up}"
 
 
@@ -124,9 +122,7 @@ class _Scale:
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(StrMethodFormatter("{x:g}"))
             return
-        between = (
-            (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
-        )
+        between = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
         axis.set_major_locator(LogLocator(subs=between, numticks=8 if len(between) == 1 else 50))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
@@ -183,9 +179,7 @@ def _curves(axes: Axes, table: Table, y: _Scale) -> None:
 def _band(row: Row) -> tuple[Any, Any, Any, Any]:
     """Steps, and median, lowest and highest of the measure over seeds, up to where the first seed ended."""
     length = min(len(o.curve) for o in row.finals)
-    values = np.array(
-        [[p.metric if p.metric is not None else np.nan for p in o.curve[:length]] for o in row.finals]
-    )
+    values = np.array([[p.metric if p.metric is not None else np.nan for p in o.curve[:length]] for o in row.finals])
     steps = [p.step for p in row.finals[0].curve[:length]]
     return steps, np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
 
@@ -194,9 +188,7 @@ def _apart(axes: Axes, heights: Sequence[float]) -> list[float]:
     """Heights for labels at those data heights, moved apart as little as makes them readable."""
     gap = 0.052
     to_axes = axes.transData + axes.transAxes.inverted()
-    at = [
-        min(max(float(to_axes.transform((0, h))[1]), 0.0), 1.0) if math.isfinite(h) else 1.0 for h in heights
-    ]
+    at = [min(max(float(to_axes.transform((0, h))[1]), 0.0), 1.0) if math.isfinite(h) else 1.0 for h in heights]
     order = sorted(range(len(at)), key=lambda i: at[i])
     for _ in range(200):
         for a, b in pairwise(order):
@@ -289,9 +281,7 @@ def _sensitivity(axes: Axes, table: Table, i: int, y: _Scale) -> None:
         axes.set_xlabel("η", color=INK, fontsize=9, labelpad=1)
 
 
-def _against_eta(
-    axes: Axes, table: Table, row: Row, y: _Scale, colour: str, linewidth: float, zorder: int
-) -> None:
+def _against_eta(axes: Axes, table: Table, row: Row, y: _Scale, colour: str, linewidth: float, zorder: int) -> None:
     results = table.map[row.entrant]
     etas = sorted(results)
     values = [np.nan if (v := results[lr]) is None else v for lr in etas]

@@ -133,15 +133,11 @@ def _worst(row: Row) -> str:
 
 def _footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
     better = "higher" if problem.measure.higher_is_better else "lower"
-    notes = [
-        f"{problem.measure.name}: median over seeds after {plan.steps} steps, η constant; {better} is better."
-    ]
+    notes = [f"{problem.measure.name}: median over seeds after {plan.steps} steps, η constant; {better} is better."]
     if table.target is not None:
         whose = "as given" if table.given else "which three quarters of the finalists reach"
         notes.append(f"target: {number(table.target)}, {whose}; looked for at {LOOKS} points on the way.")
-    notes.append(
-        "η width: the range of η within 5 % of its own best, counted on the way from untrained (seed 0)."
-    )
+    notes.append("η width: the range of η within 5 % of its own best, counted on the way from untrained (seed 0).")
     notes.append("wins v. next: seeds on which it beat the optimizer in the next line.")
     notes += [f"{row.entrant.label}: {row.note}." for row in table.rows if row.note]
     return notes

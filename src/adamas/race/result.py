@@ -142,14 +142,11 @@ def _gather(plan: Plan, entrant: Entrant, outcomes: Mapping[Trial, Outcome]) -> 
     if not mapped:
         return None
     seen = {
-        lr: [o.metric for s in SEARCH_SEEDS for o in mine if o.trial.lr == lr and o.trial.seed == s]
-        for lr in mapped
+        lr: [o.metric for s in SEARCH_SEEDS for o in mine if o.trial.lr == lr and o.trial.seed == s] for lr in mapped
     }
     best = choose(seen, plan.measure)
     seeds = range(1, plan.seeds + 1)
-    finals = sorted(
-        (o for o in mine if o.trial.seed in seeds and o.trial.lr == best), key=lambda o: o.trial.seed
-    )
+    finals = sorted((o for o in mine if o.trial.seed in seeds and o.trial.lr == best), key=lambda o: o.trial.seed)
     shown = finals or [o for o in mine if o.trial.seed == SEARCH_SEEDS[0] and o.trial.lr == best]
     metric = middle([o.metric for o in shown], plan.measure)
     return _Found(entrant, best, shown, bool(finals), metric, dict(sorted(mapped.items())))
@@ -176,18 +173,14 @@ def default_target(medians: Sequence[float], measure: Measure) -> float | None:
     return float(f"{rounded:.6g}")
 
 
-def _to_target(
-    finals: Sequence[Outcome], target: float | None, measure: Measure
-) -> tuple[float | None, float | None]:
+def _to_target(finals: Sequence[Outcome], target: float | None, measure: Measure) -> tuple[float | None, float | None]:
     """Median steps and seconds until a look first finds the target reached; None, None if half never do."""
     if target is None:
         return None, None
     steps: list[float] = []
     seconds: list[float] = []
     for o in finals:
-        hit = next(
-            (p for p in o.curve if p.metric is not None and not measure.better(target, p.metric)), None
-        )
+        hit = next((p for p in o.curve if p.metric is not None and not measure.better(target, p.metric)), None)
         steps.append(hit.step if hit else float("inf"))
         seconds.append(hit.seconds if hit else float("inf"))
     if median(steps) == float("inf"):
@@ -226,9 +219,7 @@ def verdict(rows: Sequence[Row]) -> str:
         return f"{first} ran alone."
     second, wins = rows[1].entrant.label, rows[0].wins
     if not rows[0].all_seeds or not rows[1].all_seeds:
-        return (
-            f"{first} leads {second}, but they were not compared from several seeds yet: take it as a hint."
-        )
+        return f"{first} leads {second}, but they were not compared from several seeds yet: take it as a hint."
     if wins is None:
         return f"{first} and {second} came out equal from every seed; {first} is listed first for its speed."
     won, compared = wins

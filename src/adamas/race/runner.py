@@ -1,7 +1,6 @@
 """Many trials at once, each kept as soon as it is done; stops cleanly on Ctrl-C and at the deadline."""
 
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterable
@@ -11,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from adamas.problems.base import Problem
 from adamas.race.drive import Cut, Stop, run
@@ -59,15 +58,15 @@ def _heeding(stop: Stop) -> Generator[None]:
 
 @contextmanager
 def _deaf() -> Generator[None]:
-    """Processes begun in here never hear Ctrl-C, which is for the race to handle; it hears it afterwards."""
-    if sys.platform == "win32":
+    """Processes begun in here ignore Ctrl-C for good: it is for the race to handle."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
 
 
 class Runner:
@@ -124,7 +123,7 @@ class Runner:
                 if results is not None:
                     results.close()
                 raise Stopped("interrupted") from None
-            except TerminatedWorkerError:
+            except BrokenProcessPool:
                 raise Stopped("a worker process died, perhaps for lack of memory") from None
         if self._stop.due:
             raise Stopped("the time given was up" if self._stop.late else "interrupted")

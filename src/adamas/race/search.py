@@ -154,25 +154,18 @@ class _Search:
         results = {e: self._tried[e][eta(k)] for e, k in mapped.items()}
         contenders = _better_half(results, self._plan.measure)
         closer = {e: _within(mapped[e] - 1, mapped[e], mapped[e] + 1) for e in contenders}
-        trials = [
-            self._plan.trial(e, eta(k), s) for s in SEARCH_SEEDS for e, ks in closer.items() for k in ks
-        ]
+        trials = [self._plan.trial(e, eta(k), s) for s in SEARCH_SEEDS for e, ks in closer.items() for k in ks]
         self._runner.run("Refining η of the better half", trials)
         for e, ks in closer.items():
             for k in ks:
                 again = [self._runner[self._plan.trial(e, eta(k), seed)].metric for seed in SEARCH_SEEDS]
                 self._seen[e][eta(k)] = again
 
-    def _finals(
-        self, best: dict[Entrant, float], entrants: list[Entrant], seeds: range
-    ) -> dict[Entrant, float | None]:
+    def _finals(self, best: dict[Entrant, float], entrants: list[Entrant], seeds: range) -> dict[Entrant, float | None]:
         """Run those optimizers from those seeds; returns each one's median."""
         trials = {e: [self._plan.trial(e, best[e], seed) for seed in seeds] for e in entrants}
         self._runner.run("Finals, fresh seeds", [t for mine in trials.values() for t in mine])
-        return {
-            e: middle([self._runner[t].metric for t in mine], self._plan.measure)
-            for e, mine in trials.items()
-        }
+        return {e: middle([self._runner[t].metric for t in mine], self._plan.measure) for e, mine in trials.items()}
 
 
 def _within(*ks: int) -> list[int]:

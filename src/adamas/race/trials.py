@@ -64,8 +64,7 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the curve as columns, which is a third of the size."""
         columns = {
-            name: [getattr(point, name) for point in self.curve]
-            for name in ("step", "seconds", "metric", "loss")
+            name: [getattr(point, name) for point in self.curve] for name in ("step", "seconds", "metric", "loss")
         }
         return {**asdict(self.trial), **{k: getattr(self, k) for k in _PLAIN}, "curve": columns}
 
@@ -140,13 +139,9 @@ def stored_identity(folder: Path) -> dict[str, Any]:
     """Which race `folder` holds."""
     path = folder / FILE
     if not path.is_file():
-        raise InputError(
-            f"There is no race to resume in {folder} (no {FILE}): drop --resume, or name its -o folder."
-        )
+        raise InputError(f"There is no race to resume in {folder} (no {FILE}): drop --resume, or name its -o folder.")
     with path.open(encoding="utf-8") as f:
         try:
             return dict(json.loads(f.readline())["race"])
         except (ValueError, KeyError, TypeError):
-            raise InputError(
-                f"{path} does not begin as a race does: drop --resume to begin afresh."
-            ) from None
+            raise InputError(f"{path} does not begin as a race does: drop --resume to begin afresh.") from None
