@@ -27,10 +27,7 @@ def gaps(column, *at):
 
 def numpy_problem(loss, gradient, start="[0.0]"):
     """Its gradient is in line 4."""
-    return (
-        f"def start(rng): return {start}\ndef loss(p): return {loss}\n"
-        f"def gradient(p, rng):\n    return {gradient}\n"
-    )
+    return f"def start(rng): return {start}\ndef loss(p): return {loss}\ndef gradient(p, rng):\n    return {gradient}\n"
 
 
 FILES = {
@@ -55,6 +52,7 @@ FILES = {
     "word.py": numpy_problem('"low"', "[1.0]"),
     "late.py": numpy_problem("1.0", "p / {}['k']"),
     "exits.py": "raise SystemExit(3)\n",
+    "clash.py": "from adamas import rule\n@rule\ndef sgd(g, *, lr=0.1):\n    return lr * g\n",
     "rules.py": "from adamas import rule\n@rule\ndef mine(g, *, lr=0.1):\n    return lr * g\nother = 3\n",
 }
 
@@ -124,8 +122,7 @@ def fails(capsys, *args):
         ),
         (
             "inf.csv --target y",
-            "inf.csv has cells that are empty, NaN or infinite: 1 in column 'a'; "
-            "fill them or drop the rows first.",
+            "inf.csv has cells that are empty, NaN or infinite: 1 in column 'a'; fill them or drop the rows first.",
         ),
         ("few.csv --target y", "few.csv has 4 rows: a race needs at least 10."),
         (
@@ -156,8 +153,7 @@ def fails(capsys, *args):
         ),
         (
             "half.py",
-            "half.py defines start() but no function loss, gradient; "
-            "such a problem defines start, loss, gradient.",
+            "half.py defines start() but no function loss, gradient; such a problem defines start, loss, gradient.",
         ),
         (
             "shape.py",
@@ -182,6 +178,7 @@ def fails(capsys, *args):
             "bowl --optimizers sgd,,adam",
             "--optimizers 'sgd,,adam' has an empty name; give them as in --optimizers adamw,sgd.",
         ),
+        ("bowl --optimizers clash.py:sgd", "The library has a rule 'sgd' itself: give yours another name."),
         ("bowl --optimizers sgd,sgd", "The optimizer 'sgd' is entered 2 times: once is enough."),
         (
             "bowl --optimizers torch.optim.Optimizer",

@@ -119,9 +119,7 @@ def test_reddi_adam_goes_to_the_wrong_end_and_amsgrad_does_not(tmp_path):
 @pytest.mark.parametrize("problem", ["digits", "digits-softmax"])
 def test_strangers(tmp_path, problem):
     mine = f"{EXAMPLES / 'my_rule.py'}:my_rule"
-    result = race(
-        problem, ["adamw", "torch.optim.Muon", mine], lrs=[0.01], seeds=1, steps=30, jobs=1, output=tmp_path
-    )
+    result = race(problem, ["adamw", "torch.optim.Muon", mine], lrs=[0.01], seeds=1, steps=30, jobs=1, output=tmp_path)
     rows = {r.entrant.label: r for r in result.table.rows}
     assert set(rows) == {"adamw", "Muon", "my_rule"}
     assert "torch.optim.AdamW" in rows["Muon"].note
@@ -133,9 +131,7 @@ def test_strangers(tmp_path, problem):
 
 
 def test_an_optimizer_that_cannot_be_raced_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(
-        InputError, match=r"^torch.optim.LBFGS cannot be raced here: TypeError: .*; leave it out"
-    ):
+    with pytest.raises(InputError, match=r"^torch.optim.LBFGS cannot be raced here: TypeError: .*; leave it out"):
         race("bowl", ["torch.optim.LBFGS"], jobs=1, output=tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -146,14 +142,6 @@ def test_entrants_know_when_their_file_changed(tmp_path):
     before = enter(f"{path}:mine")
     path.write_text("from adamas import rule\n@rule\ndef mine(g, *, lr=0.1):\n    return 2 * lr * g\n")
     assert enter(f"{path}:mine").identity != before.identity
-
-
-def test_a_rule_in_a_file_does_not_replace_the_librarys_of_the_same_name(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text("from adamas import rule\n@rule\ndef sgd(g, *, lr=0.1):\n    return 0 * lr * g\n")
-    result = race("bowl", ["sgd", f"{path}:sgd"], lrs=[0.1], seeds=1, steps=30, jobs=1, output=tmp_path / "o")
-    first, second = result.table.rows
-    assert first.metric < second.metric == second.finals[0].curve[0].metric
 
 
 def test_resume_runs_what_is_missing_and_survives_a_torn_line(tmp_path):
@@ -198,9 +186,7 @@ def test_seconds_end_the_race_and_what_is_done_is_reported(tmp_path, slow):
     assert time.monotonic() - begun < 6
     assert result.stopped == "the time given was up" and 0 < len(result.outcomes) < 20
     again = race(str(slow), ["sgd"], seconds=8, seeds=1, lrs=[0.1, 0.2], jobs=1, output=tmp_path / "p")
-    assert (
-        again.stopped is None and 100 < again.plan.steps < 20000
-    )  # 3 trials of a step of about a millisecond
+    assert again.stopped is None and 100 < again.plan.steps < 20000  # 3 trials of a step of about a millisecond
 
 
 @pytest.fixture
@@ -255,7 +241,7 @@ def test_ctrl_c_keeps_and_reports_what_is_done_and_resume_completes(tmp_path, sl
     done = log.read_bytes().count(b"\n") - 1
     assert 3 <= done < 10
     assert len(json.loads((tmp_path / "race" / "results.json").read_text())["trials"]) == done
-    process = begin(*arguments, "--resume", cwd=tmp_path)
+    process = begin(*arguments, "--jobs", "1", "--resume", cwd=tmp_path)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert f"{done} trials are done already" in err and "10 trials" in out

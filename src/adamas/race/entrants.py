@@ -11,10 +11,6 @@ from adamas.errors import InputError, unknown
 from adamas.problems.base import need
 from adamas.problems.usercode import digest, load_module
 
-_LIBRARY = dict(adamas.rules())
-"""The rules before any file was read: a file's rule of the same name does not take their place."""
-
-
 @dataclass(frozen=True)
 class Entrant:
     """One optimizer in the race.
@@ -43,7 +39,7 @@ class Entrant:
             return _from_file(self.file, self.name.rpartition(":")[2])
         if "." in self.name:
             return _from_path(self.name)
-        known = {**adamas.rules(), **_LIBRARY}
+        known = adamas.rules()
         if self.name not in known:
             raise unknown("optimizer", self.name, known)
         return known[self.name]
