@@ -11,6 +11,7 @@ from adamas.errors import InputError, unknown
 from adamas.problems.base import need
 from adamas.problems.usercode import digest, load_module
 
+
 @dataclass(frozen=True)
 class Entrant:
     """One optimizer in the race.
