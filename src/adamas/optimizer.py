@@ -190,7 +190,10 @@ class States(defaultdict[Hashable, Any]):
     def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
         super().__init__(State)
         for key, state in (states or {}).items():
-            self[key] = state if isinstance(state, State) else State(state)
+            self[key] = state
+
+    def __setitem__(self, key: Hashable, state: Any) -> None:
+        super().__setitem__(key, State(state) if type(state) is dict else state)
 
     def __reduce__(self) -> Any:
         return States, (), None, None, iter(self.items())
@@ -224,7 +227,7 @@ for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
     setattr(State, _name, _showing(_name))
 for _name in _CHANGE.split():
     setattr(State, _name, _counted(State, _name))
-    setattr(States, _name, _counted(defaultdict, _name))
+    setattr(States, _name, _counted(States, _name))
 
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
