@@ -1,0 +1,202 @@
+"""Train one problem with several optimizers × learning rates × seeds; say which wins and how surely."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from adamas.errors import InputError
+from adamas.problems import load
+from adamas.problems.base import Problem
+from adamas.race.drive import run
+from adamas.race.entrants import Entrant, enter, family
+from adamas.race.progress import Progress
+from adamas.race.report import as_dict, versions, write_results
+from adamas.race.result import Table, tabulate
+from adamas.race.runner import Runner, Stopped
+from adamas.race.search import Plan, search, trials_expected
+from adamas.race.snippet import snippet
+from adamas.race.trials import Outcome, Store, Trial, stored_identity
+
+__all__ = ["Race", "race"]
+
+
+@dataclass(frozen=True)
+class Race:
+    """A race that was run.
+
+    Args:
+        stopped: why it ended before its time, or None.
+        picture: the PNG, or None where matplotlib is not installed or nothing was finished.
+        lines: Python that puts the winner into a training loop, or None where nobody won.
+    """
+
+    problem: Problem
+    plan: Plan
+    table: Table
+    outcomes: tuple[Outcome, ...]
+    summary: dict[str, Any]
+    folder: Path
+    picture: Path | None
+    stopped: str | None
+    lines: str | None
+
+
+def race(
+    problem: str = "digits",
+    optimizers: Sequence[str] | None = None,
+    *,
+    lrs: Sequence[float] | None = None,
+    seeds: int = 5,
+    steps: int | None = None,
+    seconds: float | None = None,
+    target: str | None = None,
+    target_metric: float | None = None,
+    jobs: int | None = None,
+    resume: bool = False,
+    output: str | Path = "race",
+) -> Race:
+    """Race `optimizers` on `problem` and leave trials.jsonl, results.json and race.png in `output`.
+
+    Args:
+        problem: a built-in problem's name, or a .csv, .npz, .parquet or .py file.
+        optimizers: registered rules, dotted torch classes, file.py:name; by default the family.
+        lrs: learning rates to try instead of searching for each optimizer's own.
+        seeds: how many fresh seeds the finalists are run from.
+        steps: length of a full training; by default the problem's own.
+        seconds: time for the whole race: without `steps` the length is chosen to fit; no trial is begun
+            afterwards.
+        target: the column to predict, for data files.
+        target_metric: the value for "steps to the target", instead of the default described in the table.
+        jobs: trials at once; by default one a core. Results do not depend on it, times may.
+        resume: go on with what `output` holds.
+
+    Raises:
+        InputError: in one sentence, for anything that cannot be raced as asked.
+    """
+    begun = time.monotonic()
+    _check(lrs, seeds, steps, seconds, target_metric, jobs)
+    progress = Progress()
+    jobs = jobs or joblib.cpu_count()
+    entrants = [enter(name) for name in optimizers or family()]
+    _distinct(entrants)
+    what = load(problem, target)
+    what.rehearse()
+    for entrant in entrants:
+        if "." in entrant.name:  # not our own: see that it goes with the problem before anything is written
+            run(what, entrant, Trial(entrant.identity, 1e-3, 0, 1))
+    folder = Path(output)
+    if resume and steps is None:
+        steps = int(stored_identity(folder)["steps"])
+    if steps is None:
+        steps = what.steps if seconds is None else _fitting(what, entrants, seeds, lrs, seconds, jobs, begun)
+    plan = Plan(entrants, what.measure, steps, seeds, tuple(dict.fromkeys(lrs)) if lrs else None)
+    identity = {
+        "problem": problem,
+        "target": target,
+        "fingerprint": what.fingerprint(),
+        "steps": steps,
+        "versions": {k: v for k, v in versions().items() if k in ("adamas", "numpy", "torch")},
+    }
+    store = Store(folder, identity, resume=resume)
+    if resume:
+        progress.say(f"Resuming: {len(store.outcomes)} trials are done already.")
+    deadline = None if seconds is None else time.time() + seconds - (time.monotonic() - begun)
+    runner = Runner(what, entrants, store, jobs, deadline, progress)
+    stopped: str | None = None
+    try:
+        search(plan, runner)
+    except Stopped as e:
+        stopped = str(e)
+    finally:
+        runner.close()
+        store.close()
+    table = tabulate(plan, store.outcomes, target_metric)
+    settings = {
+        "problem": problem,
+        "target": target,
+        "optimizers": [e.name for e in entrants],
+        "lrs": plan.lrs,
+        "seeds": seeds,
+        "steps": steps,
+        "seconds": seconds,
+        "target_metric": target_metric,
+        "jobs": jobs,
+    }
+    won = table.rows[0] if table.rows and table.rows[0].metric is not None else None
+    lines = snippet(won.entrant, won.lr, what.front) if won else None
+    picture = _picture(what, plan, table, folder / "race.png") if won else None
+    summary = as_dict(what, plan, table, settings, time.monotonic() - begun, stopped)
+    summary["snippet"] = lines
+    outcomes = tuple(store.outcomes.values())
+    write_results(folder / "results.json", summary, list(outcomes))
+    return Race(what, plan, table, outcomes, summary, folder, picture, stopped, lines)
+
+
+def _picture(problem: Problem, plan: Plan, table: Table, path: Path) -> Path | None:
+    try:
+        from adamas.race.picture import draw
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] != "matplotlib":
+            raise
+        return None
+    draw(problem, plan, table, path)
+    return path
+
+
+def _check(
+    lrs: Sequence[float] | None,
+    seeds: int,
+    steps: int | None,
+    seconds: float | None,
+    target_metric: float | None,
+    jobs: int | None,
+) -> None:
+    for lr in lrs or ():
+        if not (math.isfinite(lr) and lr > 0):
+            raise InputError(f"The learning rate {lr:g} cannot be raced: give positive numbers.")
+    if lrs is not None and not lrs:
+        raise InputError("No learning rates were given: leave them out to have them searched, or give some.")
+    for name, value in (("seeds", seeds), ("steps", steps), ("jobs", jobs)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} = {value} is too small: it must be 1 or more.")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"seconds = {seconds:g} is no time to race in: give a positive number.")
+    if target_metric is not None and not math.isfinite(target_metric):
+        raise InputError(f"The target metric {target_metric} cannot be reached: give a number.")
+
+
+def _distinct(entrants: Sequence[Entrant]) -> None:
+    names = [e.name for e in entrants]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"The optimizer {name!r} is entered {names.count(name)} times: once is enough.")
+
+
+def _fitting(
+    problem: Problem,
+    entrants: Sequence[Entrant],
+    seeds: int,
+    lrs: Sequence[float] | None,
+    seconds: float,
+    jobs: int,
+    begun: float,
+) -> int:
+    """So many steps a trial that the race should take `seconds`, from the speed of 20 steps tried here."""
+    tried = 20
+    clock = time.perf_counter
+    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, 2))
+    before = clock()
+    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, tried))
+    step = (clock() - before) / tried
+    left = seconds - (time.monotonic() - begun) - START_SECONDS
+    trials = trials_expected(len(entrants), seeds, len(lrs) if lrs is not None else None)
+    return max(25, int(0.8 * max(left, 0) * jobs / (trials * step)))
+
+
+START_SECONDS = 5.0
+"""What starting the workers and drawing the picture is reckoned to take when a time is to be kept."""
