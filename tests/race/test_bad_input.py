@@ -27,10 +27,7 @@ def gaps(column, *at):
 
 def numpy_problem(loss, gradient, start="[0.0]"):
     """Its gradient is in line 4."""
-    return (
-        f"def start(rng): return {start}\ndef loss(p): return {loss}\n"
-        f"def gradient(p, rng):\n    return {gradient}\n"
-    )
+    return f"def start(rng): return {start}\ndef loss(p): return {loss}\ndef gradient(p, rng):\n    return {gradient}\n"
 
 
 FILES = {
@@ -124,8 +121,7 @@ def fails(capsys, *args):
         ),
         (
             "inf.csv --target y",
-            "inf.csv has cells that are empty, NaN or infinite: 1 in column 'a'; "
-            "fill them or drop the rows first.",
+            "inf.csv has cells that are empty, NaN or infinite: 1 in column 'a'; fill them or drop the rows first.",
         ),
         ("few.csv --target y", "few.csv has 4 rows: a race needs at least 10."),
         (
@@ -156,8 +152,7 @@ def fails(capsys, *args):
         ),
         (
             "half.py",
-            "half.py defines start() but no function loss, gradient; "
-            "such a problem defines start, loss, gradient.",
+            "half.py defines start() but no function loss, gradient; such a problem defines start, loss, gradient.",
         ),
         (
             "shape.py",

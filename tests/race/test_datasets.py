@@ -95,9 +95,7 @@ def frame():
     rng = np.random.default_rng(0)
     colour = rng.choice(["red", "green", "blue"], ROWS)
     a = rng.normal(3, 2, ROWS)
-    return pd.DataFrame(
-        {"a": a, "colour": colour, "flag": rng.random(ROWS) < 0.5, "y": a + (colour == "red")}
-    )
+    return pd.DataFrame({"a": a, "colour": colour, "flag": rng.random(ROWS) < 0.5, "y": a + (colour == "red")})
 
 
 TARGETS = {
@@ -181,9 +179,7 @@ def test_a_numpy_file_with_a_dict_of_arrays(tmp_path, capsys):
 
 def test_a_torch_file_that_has_no_model(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(
-        "def model(): return 3\ndef batches(): return []\ndef loss(m, b): ...\ndef validate(m): ...\n"
-    )
+    path.write_text("def model(): return 3\ndef batches(): return []\ndef loss(m, b): ...\ndef validate(m): ...\n")
     with pytest.raises(InputError, match=r"model\(\) returned int, not a torch.nn.Module"):
         load(str(path)).rehearse()
     path.write_text(

@@ -37,9 +37,7 @@ def test_drawn_without_a_warning(tmp_path, kind, number):
         for lr, seed in ((0.01, 0), (0.1, 0), (1.0, 0), (0.1, 1), (0.1, 2)):
             lost = lr == 1.0 or (i == 3 and seed == 2)
             values = [curve(i, x) + 0.001 * seed for x in range(0, 31, 10)]
-            values[-1] = (
-                None if lost else values[-1] + (measure.higher_is_better - 0.5) * -0.01 * (lr == 0.01)
-            )
+            values[-1] = None if lost else values[-1] + (measure.higher_is_better - 0.5) * -0.01 * (lr == 0.01)
             points = tuple(Point(10 * k, 0.1 * k, v, None) for k, v in enumerate(values))
             trial = Trial(e.identity, lr, seed, 30)
             outcomes[trial] = Outcome(trial, values[-1], None, points, 5.0, 8.0, 30 if lost else None, None)

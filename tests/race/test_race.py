@@ -119,9 +119,7 @@ def test_reddi_adam_goes_to_the_wrong_end_and_amsgrad_does_not(tmp_path):
 @pytest.mark.parametrize("problem", ["digits", "digits-softmax"])
 def test_strangers(tmp_path, problem):
     mine = f"{EXAMPLES / 'my_rule.py'}:my_rule"
-    result = race(
-        problem, ["adamw", "torch.optim.Muon", mine], lrs=[0.01], seeds=1, steps=30, jobs=1, output=tmp_path
-    )
+    result = race(problem, ["adamw", "torch.optim.Muon", mine], lrs=[0.01], seeds=1, steps=30, jobs=1, output=tmp_path)
     rows = {r.entrant.label: r for r in result.table.rows}
     assert set(rows) == {"adamw", "Muon", "my_rule"}
     assert "torch.optim.AdamW" in rows["Muon"].note
@@ -133,9 +131,7 @@ def test_strangers(tmp_path, problem):
 
 
 def test_an_optimizer_that_cannot_be_raced_is_named_before_anything_is_written(tmp_path):
-    with pytest.raises(
-        InputError, match=r"^torch.optim.LBFGS cannot be raced here: TypeError: .*; leave it out"
-    ):
+    with pytest.raises(InputError, match=r"^torch.optim.LBFGS cannot be raced here: TypeError: .*; leave it out"):
         race("bowl", ["torch.optim.LBFGS"], jobs=1, output=tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
@@ -198,9 +194,7 @@ def test_seconds_end_the_race_and_what_is_done_is_reported(tmp_path, slow):
     assert time.monotonic() - begun < 6
     assert result.stopped == "the time given was up" and 0 < len(result.outcomes) < 20
     again = race(str(slow), ["sgd"], seconds=8, seeds=1, lrs=[0.1, 0.2], jobs=1, output=tmp_path / "p")
-    assert (
-        again.stopped is None and 100 < again.plan.steps < 20000
-    )  # 3 trials of a step of about a millisecond
+    assert again.stopped is None and 100 < again.plan.steps < 20000  # 3 trials of a step of about a millisecond
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ def outcome(entrant, seed, *curve, lr=0.1, steps=30):
     """A trial looked at every 10 steps, a tenth of a second each; None: diverged there."""
     points = tuple(Point(10 * i, 0.1 * i, v, None) for i, v in enumerate(curve))
     lost = next((p.step for p in points if p.metric is None), None)
-    return Outcome(
-        Trial(entrant.identity, lr, seed, steps), curve[-1], None, points, 5.0 + seed, 8.0, lost, None
-    )
+    return Outcome(Trial(entrant.identity, lr, seed, steps), curve[-1], None, points, 5.0 + seed, 8.0, lost, None)
 
 
 def table(outcomes, measure=LOSS, seeds=3, target=None):

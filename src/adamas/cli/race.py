@@ -48,9 +48,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 )
 @click.option("--seeds", default=5, show_default=True, help="Fresh seeds the finalists are run from.")
 @click.option("--steps", type=int, help="Steps of a full training. Default: the problem's own.")
-@click.option(
-    "--seconds", type=float, help="Time for the whole race; without --steps the length is chosen to fit."
-)
+@click.option("--seconds", type=float, help="Time for the whole race; without --steps the length is chosen to fit.")
 @click.option("--target", metavar="COLUMN", help="The column to predict in a CSV, NPZ or Parquet file.")
 @click.option("--target-metric", type=float, help='Value for "steps to the target", instead of the default.')
 @click.option("--jobs", type=int, help="Trials at once. Default: one a core.")

@@ -52,12 +52,9 @@ def load(what: str, target: str | None = None) -> Problem:
     is_table, is_code = path.suffix in SUFFIXES, path.suffix == ".py"
     if what not in known and not is_table and not is_code:
         if path.is_file() or path.suffix or len(path.parts) > 1:
-            state = (
-                "is not a kind of file" if path.exists() else "is no built-in problem, nor is there a file"
-            )
+            state = "is not a kind of file" if path.exists() else "is no built-in problem, nor is there a file"
             raise InputError(
-                f"{what!r} {state} that can be raced on: give a built-in name or a {', '.join(SUFFIXES)} "
-                "or .py file."
+                f"{what!r} {state} that can be raced on: give a built-in name or a {', '.join(SUFFIXES)} or .py file."
             )
         raise unknown("problem", what, known)
     if target is not None and not is_table:

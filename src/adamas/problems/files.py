@@ -79,9 +79,7 @@ def _npz(path: Path) -> "pd.DataFrame":
             elif a.ndim == 2:
                 columns.update({f"{name}{i}": a[:, i] for i in range(a.shape[1])})
             else:
-                raise InputError(
-                    f"{path}: array {name!r} has shape {a.shape}; columns have one dimension, blocks two."
-                )
+                raise InputError(f"{path}: array {name!r} has shape {a.shape}; columns have one dimension, blocks two.")
     lengths = {name: len(a) for name, a in columns.items()}
     if len(set(lengths.values())) > 1:
         rows = ", ".join(f"{name} {n}" for name, n in lengths.items())
@@ -97,8 +95,7 @@ def _no_gaps(path: Path, frame: "pd.DataFrame") -> None:
     gaps = [f"{n} in column {c!r}" for c, n in bad[list(frame.columns)].items() if n]
     if gaps:
         raise InputError(
-            f"{path} has cells that are empty, NaN or infinite: {', '.join(gaps)}; "
-            "fill them or drop the rows first."
+            f"{path} has cells that are empty, NaN or infinite: {', '.join(gaps)}; fill them or drop the rows first."
         )
 
 

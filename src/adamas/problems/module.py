@@ -40,8 +40,7 @@ class ModuleProblem(Problem):
         kind = "model" if hasattr(module, "model") else "start" if hasattr(module, "start") else None
         if kind is None:
             raise InputError(
-                f"{path} defines no problem: a torch one defines {', '.join(TORCH)}; "
-                f"a NumPy one {', '.join(NUMPY)}."
+                f"{path} defines no problem: a torch one defines {', '.join(TORCH)}; a NumPy one {', '.join(NUMPY)}."
             )
         self.front = "torch" if kind == "model" else "numpy"
         wanted = TORCH if kind == "model" else NUMPY
@@ -58,9 +57,7 @@ class ModuleProblem(Problem):
             need("torch", "torch")
         self.name, self.steps = path.name, steps
         self.about = f"{self.front} problem of {path}"
-        self.measure = Measure(
-            "validate()", higher_is_better=bool(getattr(module, "higher_is_better", False))
-        )
+        self.measure = Measure("validate()", higher_is_better=bool(getattr(module, "higher_is_better", False)))
 
     def __reduce__(self) -> tuple[type["ModuleProblem"], tuple[Path]]:
         return ModuleProblem, (self.path.resolve(),)
@@ -83,9 +80,7 @@ def _number(path: Path, function: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise InputError(
-            f"{path}: {function}() returned {type(value).__name__}; it must be one number."
-        ) from None
+        raise InputError(f"{path}: {function}() returned {type(value).__name__}; it must be one number.") from None
 
 
 class _Torch(Training):
@@ -97,14 +92,10 @@ class _Torch(Training):
         with blamed(path, "model()"):
             self._model = self._module.model()
             if not isinstance(self._model, torch.nn.Module):
-                raise InputError(
-                    f"{path}: model() returned {type(self._model).__name__}, not a torch.nn.Module."
-                )
+                raise InputError(f"{path}: model() returned {type(self._model).__name__}, not a torch.nn.Module.")
         self.parameters = [p for p in self._model.parameters() if p.requires_grad]
         if not self.parameters:
-            raise InputError(
-                f"{path}: model() has no parameter that requires a gradient: there is nothing to train."
-            )
+            raise InputError(f"{path}: model() has no parameter that requires a gradient: there is nothing to train.")
         self._batches = self._endless()
 
     def _endless(self) -> Iterator[Any]:
@@ -123,9 +114,7 @@ class _Torch(Training):
                 p.grad = None
             loss = self._module.loss(self._model, batch)
             if not hasattr(loss, "backward") or loss.numel() != 1:
-                raise InputError(
-                    f"{self._path}: loss() returned {type(loss).__name__}; it must be a scalar tensor."
-                )
+                raise InputError(f"{self._path}: loss() returned {type(loss).__name__}; it must be a scalar tensor.")
             loss.backward()
             return loss.item()
 
@@ -150,9 +139,7 @@ class _Numpy(Training):
         try:
             self.parameters = {name: _floats(a) for name, a in named.items()}
         except (TypeError, ValueError):
-            raise InputError(
-                f"{path}: start() must return an array of numbers or a dict of such arrays."
-            ) from None
+            raise InputError(f"{path}: start() must return an array of numbers or a dict of such arrays.") from None
 
     def _theirs(self) -> Any:
         return self.parameters["params"] if self._single else self.parameters
@@ -165,9 +152,7 @@ class _Numpy(Training):
         self.gradients = {}
         for name, p in self.parameters.items():
             if not isinstance(named, dict) or name not in named:
-                raise InputError(
-                    f"{self._path}: gradient() gave none for {name!r}; return a dict as start() does."
-                )
+                raise InputError(f"{self._path}: gradient() gave none for {name!r}; return a dict as start() does.")
             g = np.asarray(named[name], p.dtype)
             if g.shape != p.shape:
                 raise InputError(

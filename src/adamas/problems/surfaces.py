@@ -207,9 +207,7 @@ def _square(half: float) -> tuple[tuple[float, float], tuple[float, float]]:
 
 _BOWL = Surface("bowl", *_quadratic(1, 1), _square(4), (3.0, 2.0), ((0.0, 0.0),))
 _VALLEY = Surface("valley", *_quadratic(1, 100), _square(4), (3.0, 2.0), ((0.0, 0.0),))
-_ROSENBROCK = Surface(
-    "rosenbrock", _rosenbrock, _d_rosenbrock, ((-2.0, 2.0), (-1.0, 3.0)), (-1.2, 1.0), ((1.0, 1.0),)
-)
+_ROSENBROCK = Surface("rosenbrock", _rosenbrock, _d_rosenbrock, ((-2.0, 2.0), (-1.0, 3.0)), (-1.2, 1.0), ((1.0, 1.0),))
 
 _ALL = (
     _BOWL,

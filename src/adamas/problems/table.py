@@ -31,9 +31,7 @@ class Table:
     @property
     def about(self) -> str:
         kind = f"{self.classes} classes" if self.classes else "regression"
-        return (
-            f"{len(self.x)} training and {len(self.vx)} validation rows, {self.x.shape[1]} features, {kind}"
-        )
+        return f"{len(self.x)} training and {len(self.vx)} validation rows, {self.x.shape[1]} features, {kind}"
 
     @property
     def measure(self) -> Measure:
@@ -56,9 +54,7 @@ def split(x: FloatArray, y: NDArray[Any], classes: int, part: float = 0.2) -> Ta
     """
     selection: Any = need("sklearn.model_selection", "data")
     scaler_of: Any = need("sklearn.preprocessing", "data").StandardScaler
-    x, vx, y, vy = selection.train_test_split(
-        x, y, test_size=part, random_state=0, stratify=y if classes else None
-    )
+    x, vx, y, vy = selection.train_test_split(x, y, test_size=part, random_state=0, stratify=y if classes else None)
     scaler = scaler_of().fit(x)
     x, vx = scaler.transform(x), scaler.transform(vx)
     if not classes:

@@ -24,9 +24,7 @@ def blamed(path: Path, where: str = "") -> Generator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as e:
-        lines = [
-            frame.lineno for frame in extract_tb(e.__traceback__) if Path(frame.filename) == path.resolve()
-        ]
+        lines = [frame.lineno for frame in extract_tb(e.__traceback__) if Path(frame.filename) == path.resolve()]
         line = e.lineno if isinstance(e, SyntaxError) else lines[-1] if lines else None
         message = " ".join((e.msg if isinstance(e, SyntaxError) else str(e)).split())
         raise InputError(
