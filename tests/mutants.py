@@ -143,8 +143,8 @@ MUTANTS = [
     Mutant(
         "a coefficient outlives its name",
         SOURCE,
-        '                self.host.append(f"{name}_before = {name}")\n',
-        '                self.host.append(f"{name}_before = {targets[0]} = {ast.unparse(_hosted(value))}")\n',
+        "values = [self.saved.get(name, name) for name in self.coefficients]",
+        "values = self.coefficients",
     ),
     Mutant(
         "a coefficient is shared after a rebinding",
@@ -246,8 +246,8 @@ MUTANTS = [
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
-        "hyper = self._hyper[part.group].hyper",
-        "hyper = self._hyper[0].hyper",
+        "hyper = self._hyper[part.group]\n",
+        "hyper = self._hyper[0]\n",
     ),
     Mutant(
         "moved between groups unseen",
