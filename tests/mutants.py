@@ -246,8 +246,8 @@ MUTANTS = [
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
-        "hyper = self._hyper[part.group]\n",
-        "hyper = self._hyper[0]\n",
+        "part.arguments(column, self._hyper[part.group].numbers)",
+        "part.arguments(column, self._hyper[0].numbers)",
     ),
     Mutant(
         "moved between groups unseen",

@@ -328,6 +328,11 @@ class _Part:
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     staged_gradients: list[tuple[int, Any, int]] = field(default_factory=list[tuple[int, Any, int]])
 
+    def arguments(self, column: NDArray[np.float64], hyper: Mapping[str, Any]) -> list[Any]:
+        """What the kernel's host function takes, for a parameter with this count and these scalars."""
+        given = (TINY[self.dtype] if name == "tiny" else hyper[name] for name in self.kernel.program.hyper)
+        return [*column.tolist(), *given]
+
 
 @dataclass(eq=False)
 class _Plan:
@@ -458,11 +463,11 @@ class Stepper:
             rows: Ints | None = None
             if part.table is None:
                 carried: list[Sequence[float]] = []
+                group, hyper = groups[part.group], self._hyper[part.group].hyper
                 for i, column in zip(part.indices, own.T, strict=True):
                     state = states[keys[i]].peek()
                     arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
-                    group = groups[part.group]
-                    results, scalars = self.arrays.call(part.kernel, arrays, self._arguments(part, column), group)
+                    results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(column, hyper), group)
                     eager.append((results, arrays[1:], group))
                     carried.append(scalars)
                 rows = np.arange(len(carried))
@@ -486,19 +491,13 @@ class Stepper:
         return eager
 
     def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        arguments = self._arguments(part, column)
+        arguments = part.arguments(column, self._hyper[part.group].numbers)
         try:
             return part.kernel.host(*arguments)
         except ArithmeticError as error:
-            given = ", ".join(map("{}={!r}".format, part.kernel.program.arguments, arguments))
+            names = ("t", *part.kernel.program.scalars, *part.kernel.program.hyper)
+            given = ", ".join(map("{}={!r}".format, names, arguments))
             raise InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.") from None
-
-    def _arguments(self, part: _Part, column: NDArray[np.float64]) -> list[Any]:
-        """What the kernel's host function takes, for parameters with these counts and scalars."""
-        hyper = self._hyper[part.group]
-        values = hyper.hyper if part.table is None else hyper.numbers
-        given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
-        return [given[name] if name in given else values[name] for name in part.kernel.program.arguments]
 
     def _make(
         self,
