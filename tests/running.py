@@ -28,8 +28,8 @@ def numpy_kernel(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str
             if grad is None:
                 continue
             count += 1
-            given = {**hyper, **scalars, "t": count, "tiny": TINY[dtype]}
-            coefficients, new = kernel.host(*[given[name] for name in kernel.program.arguments])
+            given = {**hyper, "tiny": TINY[dtype]}
+            coefficients, new = kernel.host(count, *scalars.values(), *(given[name] for name in kernel.program.hyper))
             scalars = dict(zip(scalars, new, strict=True))
             typed = tuple(
                 bool(c) if name in kernel.program.flags else np.dtype(dtype).type(c)

@@ -85,8 +85,8 @@ def test_bias_corrections_keep_their_digits() -> None:
     made = kernel.select(rule, rule.defaults)
     mp.dps = 50
     for beta2, t in ((0.999, 1), (1 - 1e-9, 3), (1 - 1e-12, 100), (0.5, 40), (0.0, 1)):
-        given = {**rule.defaults, "betas": (0.9, beta2), "t": float(t), "tiny": 0.0}
-        coefficients, _ = made.host(*[given[name] for name in made.program.arguments])
+        given = {**rule.defaults, "betas": (0.9, beta2), "tiny": 0.0}
+        coefficients, _ = made.host(float(t), *(given[name] for name in made.program.hyper))
         correction = 1 / coefficients[made.program.coefficients.index("c5")]
         exact = 1 - mpf(beta2) ** t
         assert abs(mpf(correction) / exact - 1) < 1e-15

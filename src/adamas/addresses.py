@@ -1,15 +1,22 @@
 """Compiled helpers that read objects and memory by address: where tensors lie, counts kept in 0-dimensional arrays.
 
-Compiled like a kernel (`adamas.kernel.compiled`), so that a second process loads them from the cache.
+Compiled like a kernel (`adamas.kernel.compiled`), so that a second process loads them from the cache. They are C
+functions of integers and addresses: a call costs less than a microsecond, and touches little memory beside its own.
 """
 
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+from adamas.kernel import compiled
+
 TEXT = '''
-from numba import njit
-from adamas.lowering.numba import call1, call2, load_float64, load_int64, store_float64
+from numba import cfunc, njit
 import numpy as np
+from adamas.lowering.numba import call1, call2, int64_array, load_float64, load_int64, store_float64
 
 
-@njit("int64(int64, int64[::1], int64[::1])", cache=CACHE)
+@njit("int64(int64, int64[:], int64[:])", cache=CACHE)
 def fingerprint(thing, api, tensor):
     """Describe a torch tensor into the DLTensor ``tensor``; its fingerprint, or -1 where it is no plain tensor."""
     kind = load_int64(thing + 8)  # Py_TYPE(thing)
@@ -30,14 +37,15 @@ def fingerprint(thing, api, tensor):
     return mark
 
 
-# These two hold the GIL: they call Python's C API.
+# These two hold the GIL: they call Python's C API. The last 8 words of the API table are room for a DLTensor.
 
 
-@njit("int64(int64, int64, int64[::1], int64[:, ::1], int64[::1])", cache=CACHE)
-def look(params, n, api, faces, gradients):
+@cfunc("int64(int64, int64, int64, int64, int64)", cache=CACHE)
+def look(params, n, api_, faces_, gradients_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
-    tensor = np.zeros(8, np.int64)
+    api, tensor = int64_array(api_, 9), int64_array(api_ + 72, 8)
+    faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
     changed = 0
     for i in range(n):
         param = call2(api[0], params, i)
@@ -45,32 +53,52 @@ def look(params, n, api, faces, gradients):
         address = tensor[0] if mark != -1 else 0
         grad = call2(api[6], param, api[7])
         grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
-        gradients[i] = tensor[0] if grad_mark != -1 else 0
+        gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0
         call1(api[2], grad)
-        if faces[0, i] != param or faces[1, i] != address or faces[2, i] != mark or faces[3, i] != grad_mark:
-            faces[0, i], faces[1, i], faces[2, i], faces[3, i] = param, address, mark, grad_mark
+        if (
+            faces[i] != param or faces[n + i] != address
+            or faces[2 * n + i] != mark or faces[3 * n + i] != grad_mark
+        ):
+            faces[i], faces[n + i], faces[2 * n + i], faces[3 * n + i] = param, address, mark, grad_mark
             changed += 1
     return changed
 
 
-@njit("int64(int64, int64, int64[::1], int64[:, ::1])", cache=CACHE)
-def describe(objects, n, api, out):
+@cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
+def describe(objects, n, api_, out_):
     """Fill out[:, i]: address and fingerprint of each item of a list."""
-    tensor = np.zeros(8, np.int64)
+    api, tensor, out = int64_array(api_, 9), int64_array(api_ + 72, 8), int64_array(out_, 2 * n)
     for i in range(n):
-        out[1, i] = fingerprint(call2(api[0], objects, i), api, tensor)
-        out[0, i] = tensor[0] if out[1, i] != -1 else 0
+        out[n + i] = fingerprint(call2(api[0], objects, i), api, tensor)
+        out[i] = tensor[0] if out[n + i] != -1 else 0
     return 0
 
 
-@njit("void(int64[:], float64[::1])", cache=CACHE)
-def gather(addresses, values):
-    for i in range(addresses.size):
-        values[i] = load_float64(addresses[i])
+@cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
+def advance(addresses, rows, n, values):
+    """Read float64 numbers into values [rows, n] and add 1 to those of the first row.
+
+    Returns whether all columns are the same."""
+    same = 1
+    for i in range(rows * n):
+        value = load_float64(load_int64(addresses + 8 * i)) + (1.0 if i < n else 0.0)
+        store_float64(values + 8 * i, value)
+        if value != load_float64(values + 8 * (i - i % n)):
+            same = 0
+    return same
 
 
-@njit("void(int64[:], float64[::1])", cache=CACHE)
-def scatter(addresses, values):
-    for i in range(addresses.size):
-        store_float64(addresses[i], values[i])
+@cfunc("int64(int64, int64, int64)", cache=CACHE)
+def scatter(addresses, n, values):
+    """Write n float64 numbers to where they belong."""
+    for i in range(n):
+        store_float64(load_int64(addresses + 8 * i), load_float64(values + 8 * i))
+    return 0
 '''
+
+
+@cache
+def helper(name: str, operands: int) -> Callable[..., int]:
+    """A helper as a C function of so many 64-bit integers."""
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * operands)
+    return prototype(getattr(compiled(TEXT, "addresses"), name).address)

@@ -1,16 +1,16 @@
 """Tables of addresses, spans of elements, threads: how one call reaches every tensor of a step.
 
 A `Table` holds what a compiled kernel needs for the tensors that share it: where each array of each tensor lies,
-and the spans of elements to work through. `run` splits the work of several tables evenly over threads; since every
-coordinate is computed on its own, the result does not depend on how.
+and the spans of elements to work through. Threads take spans from it until none is left; since every coordinate is
+computed on its own, the result does not depend on who takes which.
 """
 
+import ctypes
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,109 +22,103 @@ SPAN = 1 << 14
 SERIAL = 100_000
 
 
-@dataclass(eq=False)
+class Crew(Protocol):
+    """Threads that work on a task together."""
+
+    def threads(self) -> int:
+        """How many there may be, the caller among them."""
+        ...
+
+    def work(self, kernel: int, task: int, threads: int) -> None:
+        """Call the C function ``kernel(task)`` on so many threads, and return when all have."""
+        ...
+
+
 class Table:
     """The tensors that one compiled kernel works on.
 
     Attributes:
-        kernel: ``kernel(addresses, spans, coefficients, first, last)``.
+        kernel: the address of the C function ``kernel(task)``.
         addresses: [arrays, tensors]: gradient first, parameter next, then the states.
         spans: [spans, 4]: tensor, first element, number of elements, row of coefficients.
-        ends: elements up to the end of each span.
-        coefficients: [rows, coefficients], in the kernel's dtype; set before each run.
+        elements: how many coordinates a run computes.
+        coefficients: [rows, coefficients], in the kernel's dtype.
     """
 
-    kernel: Callable[[Ints, Ints, NDArray[Any], int, int], None]
-    addresses: Ints
-    spans: Ints
-    ends: Ints
-    coefficients: NDArray[Any]
-
-    @classmethod
-    def of(cls, kernel: Callable[..., None], addresses: Ints, sizes: Ints, span: int | None = None) -> "Table":
-        """Lay out spans over tensors of these sizes, of at most ``span`` elements (`SPAN`)."""
-        span = span or SPAN
-        pieces = -(-sizes // span)
+    def __init__(self, kernel: int, addresses: Ints, sizes: Ints, width: int, dtype: str) -> None:
+        pieces = -(-sizes // SPAN)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
-        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span
-        length = np.minimum(span, sizes[tensor] - first)
-        spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
-        return cls(
-            kernel,
-            np.ascontiguousarray(addresses, np.int64),
-            np.ascontiguousarray(spans),
-            np.cumsum(length),
-            np.empty((0, 0)),
+        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * SPAN
+        length = np.minimum(SPAN, sizes[tensor] - first)
+        self.kernel = kernel
+        self.addresses = np.ascontiguousarray(addresses, np.int64)
+        self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
+        self.elements = int(length.sum())
+        self.coefficients = np.zeros((1, width), dtype)
+        self._task = np.array(
+            [0, len(self.spans), 0, len(sizes), self.addresses.ctypes.data, self.spans.ctypes.data, 0]
         )
+        self._rows = 0
 
-    @property
-    def elements(self) -> int:
-        """How many coordinates a run computes."""
-        return int(self.ends[-1]) if len(self.ends) else 0
+    def use(self, lines: Sequence[Sequence[float]], rows: Ints | None) -> None:
+        """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
+        if len(lines) != self._rows:
+            self.coefficients = np.empty((len(lines), self.coefficients.shape[1]), self.coefficients.dtype)
+            self._task[6] = self.coefficients.ctypes.data
+        if rows is not None or self._rows != 1:
+            self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
+        self._rows = len(lines)
+        for own, line in zip(self.coefficients, lines, strict=True):
+            own[:] = line
 
-    def use(self, coefficients: NDArray[Any], rows: Ints) -> None:
-        """Set the coefficients of the next run, and the row that each tensor takes (one number: all take it)."""
-        if len(rows) > 1 or len(self.coefficients) != 1:
-            self.spans[:, 3] = rows[self.spans[:, 0]] if len(rows) > 1 else rows
-        self.coefficients = coefficients
-
-
-def run(tables: Sequence[Table], threads: int) -> None:
-    """Run every kernel over all of its spans, on the calling thread and ``threads - 1`` more."""
-    total = sum(table.elements for table in tables)
-    if threads <= 1 or total < SERIAL:
-        for table in tables:
-            table.kernel(table.addresses, table.spans, table.coefficients, 0, len(table.spans))
-        return
-    own, *others = _shares(tables, total, threads)
-    futures = [_pool(threads - 1).submit(_work, share) for share in others]
-    try:
-        _work(own)
-    finally:
-        for future in futures:
-            future.result()
+    def run(self, crew: Crew) -> None:
+        """Compute every span once."""
+        spans = len(self.spans)
+        threads = crew.threads() if self.elements >= SERIAL else 1
+        self._task[0] = 0
+        self._task[2] = spans if threads == 1 else -(-spans // (16 * threads))
+        if threads == 1:
+            call(self.kernel, self._task.ctypes.data)
+        else:
+            crew.work(self.kernel, self._task.ctypes.data, threads)
 
 
-Share = list[tuple[Table, int, int]]
+_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
-def _shares(tables: Sequence[Table], total: int, threads: int) -> list[Share]:
-    """Cut the spans of all tables, taken as one row, into equal parts."""
-    shares: list[Share] = [[] for _ in range(threads)]
-    before = 0
-    for table in tables:
-        marks = [total * k // threads - before for k in range(threads + 1)]
-        cuts = np.searchsorted(table.ends, marks).tolist()
-        cuts[0], cuts[-1] = (0, len(table.spans))
-        for share, first, last in zip(shares, cuts, cuts[1:], strict=False):
-            if first < last:
-                share.append((table, first, last))
-        before += table.elements
-    return shares
+def call(kernel: int, task: int) -> None:
+    """Call the C function ``kernel(task)``, without the GIL."""
+    _FUNCTION(kernel)(task)
 
 
-def _work(share: Share) -> None:
-    for table, first, last in share:
-        table.kernel(table.addresses, table.spans, table.coefficients, first, last)
+class Pool:
+    """A standing crew of Python threads, made when first wanted."""
+
+    def __init__(self) -> None:
+        self._forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)  # a forked child has none of its parent's threads
+
+    def _forget(self) -> None:
+        self._workers: ThreadPoolExecutor | None = None
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def threads(self) -> int:
+        return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+
+    def work(self, kernel: int, task: int, threads: int) -> None:
+        with self._lock:
+            if self._workers is None or self._size < threads - 1:
+                self._size = threads - 1
+                self._workers = ThreadPoolExecutor(self._size, thread_name_prefix="adamas")
+            others = [self._workers.submit(call, kernel, task) for _ in range(threads - 1)]
+        call(kernel, task)
+        for other in others:
+            other.result()
+
+    def __reduce__(self) -> Any:
+        return "POOL"
 
 
-_workers: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    global _workers
-    with _lock:
-        if _workers is None or _workers._max_workers < threads:
-            _workers = ThreadPoolExecutor(threads, thread_name_prefix="adamas")
-        return _workers
-
-
-def _forget_pool() -> None:
-    """A forked child has none of its parent's threads."""
-    global _workers, _lock
-    _workers, _lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+POOL = Pool()

@@ -42,7 +42,7 @@ class Kernel:
 
     @cached_property
     def host(self) -> Host:
-        """The program's arguments → coefficients and new scalars, in float64."""
+        """Count, scalars and hyperparameters → coefficients and new scalars, in float64."""
         words = ("sqrt", "sign", "maximum", "minimum", "one_minus_power")
         return self._host("host", {word: getattr(intrinsics, word) for word in words})
 

@@ -11,16 +11,14 @@
 """
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adamas.engine import Ints
+from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
-from adamas.kernel import Kernel
 from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, number, signature
 from adamas.registry import Rule, find
 
@@ -90,16 +88,18 @@ class _Arrays:
     def copy(self, source: Any, target: Any) -> None:
         np.copyto(target, source, casting="same_kind")
 
-    def call(
-        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any]
-    ) -> tuple[Sequence[Any], Sequence[float]]:
+    def call(self, kernel: Any, arrays: Any, arguments: Any, group: Any) -> Any:
         raise NotImplementedError  # no array is eager
+
+    def store(self, results: Any, arrays: Any, group: Any) -> None:
+        raise NotImplementedError
 
     def changed(self, params: Sequence[Any]) -> None:
         pass
 
-    def threads(self) -> int:
-        return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    @property
+    def crew(self) -> Crew:
+        return POOL
 
 
 def _face(array: Any) -> tuple[int, int]:

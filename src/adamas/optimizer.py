@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adamas import addresses, engine
-from adamas.engine import Ints, Table
+from adamas.addresses import helper
+from adamas.engine import Crew, Ints, Table
 from adamas.errors import InputError, InputTypeError, unknown
-from adamas.kernel import TINY, Kernel, compiled, select
+from adamas.kernel import TINY, Kernel, select
 from adamas.registry import Rule
 
 
@@ -133,17 +133,22 @@ class Arrays(Protocol):
         ...
 
     def call(
-        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any]
+        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any], group: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Sequence[float]]:
         """An eager step: gradient, parameter, states → new parameter and states, and the new scalars."""
+        ...
+
+    def store(self, results: Sequence[Any], arrays: Sequence[Any], group: Mapping[str, Any]) -> None:
+        """Write what `call` has computed into the parameter and its states."""
         ...
 
     def changed(self, params: Sequence[Any]) -> None:
         """The memory of these parameters was written to."""
         ...
 
-    def threads(self) -> int:
-        """How many threads a step may use."""
+    @property
+    def crew(self) -> Crew:
+        """The threads that a step may use."""
         ...
 
 
@@ -190,7 +195,10 @@ class States(defaultdict[Hashable, Any]):
     def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
         super().__init__(State)
         for key, state in (states or {}).items():
-            self[key] = state if isinstance(state, State) else State(state)
+            self[key] = state
+
+    def __setitem__(self, key: Hashable, state: Any) -> None:
+        super().__setitem__(key, State(state) if type(state) is dict else state)
 
     def __reduce__(self) -> Any:
         return States, (), None, None, iter(self.items())
@@ -224,7 +232,7 @@ for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
     setattr(State, _name, _showing(_name))
 for _name in _CHANGE.split():
     setattr(State, _name, _counted(State, _name))
-    setattr(States, _name, _counted(defaultdict, _name))
+    setattr(States, _name, _counted(States, _name))
 
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
@@ -290,6 +298,7 @@ class _Hyper:
         self.get = itemgetter(*(keys.get(name, name) for name in self.names))
         self.values: tuple[Any, ...] | None = None
         self.hyper: dict[str, Any] = {}
+        self.numbers: dict[str, Any] = {}  # the same, tensors as their values
         self.mutable = False  # whether some can change their value unseen: tensors, lists
         self.kernel: Kernel | None = None
 
@@ -301,7 +310,7 @@ class _Hyper:
             numbers = {name: number(name, value) for name, value in hyper.items()}
             self.rule.check(numbers)
             self.kernel = select(self.rule, numbers)
-            self.hyper, self.values = hyper, values
+            self.hyper, self.numbers, self.values = hyper, numbers, values
             self.mutable = any(_is_mutable(value) for value in values)
         return self.kernel
 
@@ -319,6 +328,11 @@ class _Part:
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     staged_gradients: list[tuple[int, Any, int]] = field(default_factory=list[tuple[int, Any, int]])
 
+    def arguments(self, column: NDArray[np.float64], hyper: Mapping[str, Any]) -> list[Any]:
+        """What the kernel's host function takes, for a parameter with this count and these scalars."""
+        given = (TINY[self.dtype] if name == "tiny" else hyper[name] for name in self.kernel.program.hyper)
+        return [*column.tolist(), *given]
+
 
 @dataclass(eq=False)
 class _Plan:
@@ -331,6 +345,7 @@ class _Plan:
     lengths: list[int]  # parameters in each group
     active: Ints  # positions of the parameters that have a gradient
     scalars: Ints  # [scalars, active]: addresses of counts and scalar states
+    counts: NDArray[np.float64]  # [scalars, active]: their values
     parts: list[_Part]
     pins: object
 
@@ -349,7 +364,7 @@ class Stepper:
         self.arrays = arrays
         self.keys = dict(keys or {})
         self.scalars = ("step", *rule.source.scalars)
-        self._memory = compiled(addresses.TEXT, "addresses")
+        self._advance, self._scatter = helper("advance", 4), helper("scatter", 3)
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
 
@@ -384,19 +399,18 @@ class Stepper:
         if not len(plan.active):
             return
 
-        counts = np.empty(plan.scalars.shape)
-        for row, line in zip(plan.scalars, counts, strict=True):
-            self._memory.gather(row, line)
-        counts[0] += 1
-        eager = self._prepare(plan, counts, params, grads, states, keys)
-        engine.run([part.table for part in plan.parts if part.table is not None], self.arrays.threads())
-        for source, target in eager:
-            self.arrays.copy(source, target)
+        scalars, counts = plan.scalars, plan.counts
+        together = self._advance(scalars.ctypes.data, *scalars.shape, counts.ctypes.data)
+        eager = self._prepare(plan, bool(together), groups, params, grads, states, keys)
+        for part in plan.parts:
+            if part.table is not None:
+                part.table.run(self.arrays.crew)
+        for result in eager:
+            self.arrays.store(*result)
         for part in plan.parts:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
-        for row, line in zip(plan.scalars, counts, strict=True):
-            self._memory.scatter(row, line)
+        self._scatter(scalars.ctypes.data, scalars.size, counts.ctypes.data)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
 
     def _holds(
@@ -431,25 +445,32 @@ class Stepper:
     def _prepare(
         self,
         plan: _Plan,
-        counts: NDArray[np.float64],
+        together: bool,
+        groups: Sequence[Mapping[str, Any]],
         params: Sequence[Any],
         grads: Sequence[Any],
         states: States,
         keys: Sequence[Hashable],
-    ) -> list[tuple[Any, Any]]:
-        """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed."""
-        eager: list[tuple[Any, Any]] = []
+    ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
+        """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed.
+
+        ``together`` says that all parameters have come equally far: the usual case, in which each part has one line
+        of coefficients.
+        """
+        eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
         for part in plan.parts:
-            own = counts[:, part.members]
+            own = plan.counts[:, part.members]
+            rows: Ints | None = None
             if part.table is None:
-                carried = []
+                carried: list[Sequence[float]] = []
+                group, hyper = groups[part.group], self._hyper[part.group].hyper
                 for i, column in zip(part.indices, own.T, strict=True):
                     state = states[keys[i]].peek()
                     arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
-                    results, scalars = self.arrays.call(part.kernel, arrays, self._arguments(part, column))
-                    eager += zip(results, arrays[1:], strict=True)
+                    results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(column, hyper), group)
+                    eager.append((results, arrays[1:], group))
                     carried.append(scalars)
-                rows: Ints | slice = slice(None)
+                rows = np.arange(len(carried))
             else:
                 np.take(plan.gradients, part.indices, out=part.table.addresses[0])
                 for member, stage, address in part.staged_gradients:
@@ -457,36 +478,26 @@ class Stepper:
                     part.table.addresses[0, member] = address
                 for original, stage in part.staged:
                     self.arrays.copy(original, stage)
-                if (own == own[:, :1]).all():  # the usual case: all have come equally far
-                    unique, rows = own[:, :1], np.zeros(1, np.int64)
-                else:
+                unique = own[:, :1]
+                if not together:
                     unique, rows = np.unique(own, axis=1, return_inverse=True)
                     rows = rows.reshape(-1)  # NumPy 2.0 keeps an axis
                 computed = [self._host(part, column) for column in unique.T]
                 carried = [scalars for _, scalars in computed]
-                part.table.use(np.array([line for line, _ in computed], part.dtype), rows)
-            if len(counts) > 1:
-                counts[1:, part.members] = np.array(carried).T[:, rows]
+                part.table.use([line for line, _ in computed], rows)
+            if len(own) > 1:
+                own[1:] = np.array(carried).T[:, [0] if rows is None else rows]
+                plan.counts[:, part.members] = own
         return eager
 
-    def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        arguments = self._arguments(part, column)
+    def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        arguments = part.arguments(column, self._hyper[part.group].numbers)
         try:
             return part.kernel.host(*arguments)
         except ArithmeticError as error:
-            given = ", ".join(map("{}={!r}".format, part.kernel.program.arguments, arguments))
+            names = ("t", *part.kernel.program.scalars, *part.kernel.program.hyper)
+            given = ", ".join(map("{}={!r}".format, names, arguments))
             raise InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.") from None
-
-    def _arguments(self, part: _Part, column: NDArray[np.float64]) -> list[Any]:
-        """What the kernel's host function takes, for parameters with these counts and scalars."""
-        hyper = self._hyper[part.group].hyper
-        given = dict(zip(("t", *self.scalars[1:]), column.tolist(), strict=True), tiny=TINY[part.dtype])
-        values = [given[name] if name in given else hyper[name] for name in part.kernel.program.arguments]
-        return (
-            [number("", value) for value in values]
-            if part.table is not None and self._hyper[part.group].mutable
-            else values
-        )
 
     def _make(
         self,
@@ -540,6 +551,7 @@ class Stepper:
             lengths=[len(group["params"]) for group in groups],
             active=np.array(active, np.int64),
             scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
+            counts=np.empty((len(self.scalars), len(active))),
             parts=parts,
             pins=arrays.pin([*params, *shown]),
         )
@@ -602,8 +614,9 @@ class Stepper:
             columns.append(column)
         addresses = np.stack([arrays.describe(row)[0] for row in map(list, zip(*columns, strict=True))])
         sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
-        kernel = part.kernel.load("numba", part.dtype)
-        part.table = Table.of(kernel, addresses, np.array(sizes, np.int64))
+        kernel: Any = part.kernel.load("numba", part.dtype)
+        width = len(part.kernel.program.coefficients)
+        part.table = Table(kernel.address, addresses, np.array(sizes, np.int64), width, part.dtype)
 
 
 def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:

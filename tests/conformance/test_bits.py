@@ -47,9 +47,10 @@ def test_numba_is_numpy(case: Case, threads: int, span: int, monkeypatch: pytest
         assert same_bits(held, states[name]), name
 
 
-def test_every_span_is_done_once() -> None:
+def test_every_element_has_its_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SPAN", 1000)
     sizes = np.array([0, 1, 16, 5000, 3, 16384, 16385, 0], np.int64)
-    table = engine.Table.of(lambda *_: None, np.zeros((2, len(sizes)), np.int64), sizes, span=1000)
+    table = engine.Table(0, np.zeros((2, len(sizes)), np.int64), sizes, 1, "float32")
     for tensor, size in enumerate(sizes):
         own = table.spans[table.spans[:, 0] == tensor]
         covered = [i for _, first, length, _ in own for i in range(first, first + length)]
@@ -57,14 +58,15 @@ def test_every_span_is_done_once() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_shares_cover_all_tables(threads: int) -> None:
-    tables = [
-        engine.Table.of(lambda *_: None, np.zeros((2, len(s)), np.int64), np.array(s, np.int64), span=100)
-        for s in ([950, 1], [30], [2000, 7, 7], [])
-    ]
-    shares = engine._shares(tables, sum(t.elements for t in tables), threads)
-    done = [(id(table), k) for share in shares for table, first, last in share for k in range(first, last)]
-    assert sorted(done) == sorted((id(t), k) for t in tables for k in range(len(t.spans)))
+def test_every_span_is_done_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(threads))
+    monkeypatch.setattr(engine, "SERIAL", 0)
+    monkeypatch.setattr(engine, "SPAN", 100)
+    params = [np.zeros(n) for n in (950, 1, 0, 30, 200_000, 7, 7)]
+    optimizer = adamas.numpy.SGD([{"params": params[:3]}, {"params": params[3:], "lr": 2.0}], lr=1.0)
+    for step in range(1, 4):
+        optimizer.step([np.ones_like(p) for p in params])
+        assert all((p == -step).all() for p in params[:3]) and all((p == -2 * step).all() for p in params[3:])
 
 
 def layouts(theta: np.ndarray) -> dict[str, np.ndarray]:

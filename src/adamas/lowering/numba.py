@@ -19,11 +19,13 @@ from adamas.lowering.source import Program
 def render(program: Program, dtype: str) -> str:
     """The text of a kernel over tables of addresses.
 
-    ``kernel(tensors, spans, coefficients, first, last)`` takes the spans ``first … last-1`` one after the other.
+    ``kernel(task)``, a C function, takes spans from the task until there are none left; several threads may work
+    on one task. A task is the address of 64-bit words (`adamas.engine.Table`): the next span, the number of spans,
+    how many to take at once; the number of tensors and the addresses of three tables:
 
-    - ``tensors``: int64 [arrays, tensors], the address of each array of each tensor;
-    - ``spans``: int64 [spans, 4]: tensor, first element, number of elements, row of coefficients;
-    - ``coefficients``: [rows, coefficients] of the kernel's dtype.
+    - int64 [arrays, tensors], the address of each array of each tensor;
+    - int64 [spans, 4]: tensor, first element, number of elements, row of coefficients;
+    - [rows, coefficients] of the kernel's dtype.
     """
     names = program.arrays
     load = [f"{name} = {name}_[i__]" for name in names]
@@ -33,28 +35,40 @@ def render(program: Program, dtype: str) -> str:
         for k, name in enumerate(program.coefficients)
     ]
     arrays = ", ".join(f"{name}_" for name in names)
-    given = ", ".join(f"array(tensors[{k}, n] + start, size)" for k in range(len(names)))
+    given = [f"array(load_int64(tensors + 8 * ({k} * count + n)) + start, size)" for k in range(len(names))]
     itemsize = np.dtype(dtype).itemsize
+    width = len(program.coefficients)
     return "\n".join(
         [
             f"# {program.rule}, {dtype}, Numba",
-            "from numba import njit",
+            "from numba import cfunc, njit",
             f"from numpy import {dtype} as number",
-            f"from adamas.lowering.numba import {dtype}_array as array",
+            f"from adamas.lowering.numba import {dtype}_array as array, fetch_add, load_int64",
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             "",
-            "@njit(nogil=True, error_model='numpy', cache=CACHE)",
+            "",
+            "@njit(error_model='numpy', cache=CACHE)",
             f"def span({arrays}, c__):",
             *(f"    {line}" for line in unpack),
             "    for i__ in range(param_.size):",
             *(f"        {line}" for line in (*load, *program.body, *store)),
             "",
-            f"@njit('void(int64[:,::1], int64[:,::1], {dtype}[:,::1], int64, int64)',",
-            "      nogil=True, error_model='numpy', cache=CACHE)",
-            "def kernel(tensors, spans, coefficients, first, last):",
-            "    for k in range(first, last):",
-            f"        n, start, size, row = spans[k, 0], spans[k, 1] * {itemsize}, spans[k, 2], spans[k, 3]",
-            f"        span({given}, coefficients[row])",
+            "",
+            "@cfunc('void(int64)', error_model='numpy', cache=CACHE)",
+            "def kernel(task):",
+            "    end, batch, count = load_int64(task + 8), load_int64(task + 16), load_int64(task + 24)",
+            "    tensors, spans, rows = load_int64(task + 32), load_int64(task + 40), load_int64(task + 48)",
+            "    first = fetch_add(task, batch)",
+            "    while first < end:",
+            "        for k in range(first, min(first + batch, end)):",
+            "            n, size = load_int64(spans + 32 * k), load_int64(spans + 32 * k + 16)",
+            f"            start = load_int64(spans + 32 * k + 8) * {itemsize}",
+            f"            row = array(rows + load_int64(spans + 32 * k + 24) * {width * itemsize}, {width})",
+            "            span(",
+            *(f"                {argument}," for argument in given),
+            "                row,",
+            "            )",
+            "        first = fetch_add(task, batch)",
             "",
         ]
     )
@@ -128,6 +142,7 @@ def _array_at(dtype: types.Type) -> Any:
 
 float32_array = _array_at(types.float32)
 float64_array = _array_at(types.float64)
+int64_array = _array_at(types.int64)
 
 
 def _load(dtype: types.Type) -> Any:
@@ -155,6 +170,17 @@ def store_float64(typing_context: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float64), code
+
+
+@intrinsic
+def fetch_add(typing_context: Any, address: Any, value: Any) -> Any:
+    """Add to an int64 in memory, atomically; what was there before."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "monotonic")
+
+    return types.int64(types.int64, types.int64), code
 
 
 def _call(operands: int) -> Any:

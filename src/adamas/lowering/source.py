@@ -27,7 +27,7 @@ class Program:
         arrays: what the kernel reads: ``g``, ``param`` and the states that are alive.
         states: the states that are alive.
         scalars: scalar states, which the host carries on.
-        arguments: what the host needs to know, by name: hyperparameters, ``t``, scalars, ``tiny``.
+        hyper: the hyperparameters that the host needs, and ``tiny``.
         host: lines that compute the coefficients, in Python, float64.
         coefficients: their names, in the order in which the kernel takes them.
         saved: coefficient -> the host's name for its value, where the rule has since rebound the name itself.
@@ -39,7 +39,7 @@ class Program:
     arrays: tuple[str, ...]
     states: tuple[str, ...]
     scalars: tuple[str, ...]
-    arguments: tuple[str, ...]
+    hyper: tuple[str, ...]
     host: list[str] = field(default_factory=list[str])
     coefficients: list[str] = field(default_factory=list[str])
     saved: dict[str, str] = field(default_factory=dict[str, str])
@@ -57,10 +57,10 @@ class Program:
         return "\n".join(header) + "\n\n\n" + _function("kernel", (*self.arrays, "c__"), lines)
 
     def host_text(self) -> str:
-        """The host's function: arguments → (coefficients, new scalars)."""
+        """The host's function: (t, scalars, hyperparameters) → (coefficients, new scalars)."""
         values = [self.saved.get(name, name) for name in self.coefficients]
         returned = f"return ({_tuple(values)}, {_tuple(self.scalars)})"
-        return _function("host", self.arguments, [*self.host, returned])
+        return _function("host", ("t", *self.scalars, *self.hyper), [*self.host, returned])
 
 
 def _tuple(items: Sequence[str]) -> str:
@@ -194,17 +194,13 @@ class _Builder:
         return name
 
     def finish(self) -> Program:
-        known = {*self.source.uniform, "lr", "weight_decay", "tiny"}
-        mentioned = self.read | set(self.source.scalars)
-        arguments = [
-            n for n in (*self.source.defaults, *self.source.scalars, "t", "weight_decay", "tiny") if n in known
-        ]
+        hyper = (*self.source.defaults, "weight_decay", "tiny")
         return Program(
             rule=self.name,
             arrays=("g", "param", *self.states),
             states=self.states,
             scalars=tuple(self.source.scalars),
-            arguments=tuple(n for n in arguments if n in mentioned),
+            hyper=tuple(name for name in hyper if name in self.read),
             host=self.host,
             coefficients=self.order,
             saved=self.saved,

@@ -5,7 +5,9 @@ so that they can be read anew at each step.
 """
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from adamas import addresses
-from adamas.engine import Ints
+from adamas.addresses import helper
+from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
-from adamas.kernel import Kernel, compiled
+from adamas.kernel import Kernel
 from adamas.optimizer import Form
 
 _DTYPES = {
@@ -51,10 +53,43 @@ def _api() -> Ints:
     item, clear, release = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
     attribute = ctypes.cast(python.PyObject_GetAttr, ctypes.c_void_p).value
     objects = (id(Tensor), id(Parameter), attribute, id(_GRAD), id(None))
-    return np.array([item, clear, release, to_dltensor, *objects], np.int64)
+    return np.array([item, clear, release, to_dltensor, *objects, *[0] * 8], np.int64)
 
 
 _GRAD = "grad"
+
+
+class _OpenMP:
+    """torch's own crew: the OpenMP threads that have just computed the gradients.
+
+    They wait for work in a loop for a while after each parallel region, and threads of our own would have to fight them
+    for the cores. Where torch was built without GNU's OpenMP, and in a forked child, which has none of these
+    threads, it is our own threads all the same.
+    """
+
+    def __init__(self) -> None:
+        try:
+            library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+            self._parallel: Any = library.GOMP_parallel
+        except (OSError, AttributeError):
+            self._parallel = None
+        else:
+            self._parallel.restype = None
+            self._parallel.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint]
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._parallel = None
+
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
+    def work(self, kernel: int, task: int, threads: int) -> None:
+        if self._parallel is None:
+            POOL.work(kernel, task, threads)
+        else:
+            self._parallel(kernel, task, threads, 0)
 
 
 class TorchArrays:
@@ -62,15 +97,17 @@ class TorchArrays:
 
     def __init__(self) -> None:
         self._api = _api()
-        self._memory = compiled(addresses.TEXT, "addresses")
+        self._look, self._describe = helper("look", 5), helper("describe", 4)
+        self._threads = _OpenMP()
 
     def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
-        return self._memory.look(id(params), len(params), self._api, faces, gradients)
+        api = self._api.ctypes.data
+        return self._look(id(params), len(params), api, faces.ctypes.data, gradients.ctypes.data)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         arrays = list(arrays)
         out = np.empty((2, len(arrays)), np.int64)
-        self._memory.describe(id(arrays), len(arrays), self._api, out)
+        self._describe(id(arrays), len(arrays), self._api.ctypes.data, out.ctypes.data)
         return out
 
     def pin(self, arrays: Sequence[Any]) -> object:
@@ -126,12 +163,21 @@ class TorchArrays:
         return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
 
     def copy(self, source: Any, target: Tensor) -> None:
-        if isinstance(source, Tensor):
-            target.copy_(source)
-        else:
-            target.fill_(source)
+        with torch.no_grad():
+            target.copy_(source) if isinstance(source, Tensor) else target.fill_(source)
 
     def call(
+        self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any], group: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Sequence[float]]:
+        with torch.set_grad_enabled(bool(group["differentiable"])):
+            return self._call(kernel, arrays, arguments)
+
+    def store(self, results: Sequence[Any], arrays: Sequence[Tensor], group: Mapping[str, Any]) -> None:
+        with torch.set_grad_enabled(bool(group["differentiable"])):
+            for result, target in zip(results, arrays, strict=True):
+                target.copy_(result) if isinstance(result, Tensor) else target.fill_(result)
+
+    def _call(
         self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any]
     ) -> tuple[Sequence[Any], Sequence[float]]:
         param = arrays[1]
@@ -149,8 +195,9 @@ class TorchArrays:
     def changed(self, params: Sequence[Tensor]) -> None:
         torch.autograd.graph.increment_version(params)
 
-    def threads(self) -> int:
-        return torch.get_num_threads()
+    @property
+    def crew(self) -> Crew:
+        return self._threads
 
 
 def _is_tensor(value: Any) -> bool:

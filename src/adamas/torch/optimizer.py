@@ -1,9 +1,12 @@
+# pyright: reportPrivateUsage=false
+# What torch.optim.Optimizer shares with its subclasses has names with an underscore.
 """The class that all optimizers of this front share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
 from adamas.errors import InputTypeError
@@ -88,6 +91,21 @@ class Optimizer(torch.optim.Optimizer):
         """
         if torch.compiler.is_compiling():
             return self._uncompiled(closure)
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or torch_optimizer._global_optimizer_pre_hooks
+            or torch_optimizer._global_optimizer_post_hooks
+            or torch.autograd.profiler._is_profiler_enabled
+        ):
+            return self._watched(closure)
+        return self._step(closure)
+
+    # torch wraps `step` in a profiler's record and a walk over hooks, which cost as much as a small step does. Marked
+    # as wrapped already, it goes that way only where someone is watching.
+    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -96,12 +114,13 @@ class Optimizer(torch.optim.Optimizer):
             self._adopt()
         groups = self.param_groups
         params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
-        with torch.set_grad_enabled(self.defaults["differentiable"]):
-            self._stepper.step(groups, self.state, params, params, _Gradients(params))
+        self._stepper.step(groups, self.state, params, params, _Gradients(params))
         return loss
 
+    _watched = torch.optim.Optimizer.profile_hook_step(_step)
+
     # torch.compiler.disable, without its import of the whole compiler
-    @torch._disable_dynamo  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage, reportUntypedFunctionDecorator]
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _uncompiled(self, closure: Callable[[], Any] | None) -> Any:
         """A step inside ``torch.compile``: the kernels are compiled already, and it is left out of the graph."""
         return self.step(closure)
