@@ -235,8 +235,9 @@ def verdict(rows: Sequence[Row]) -> str:
     else:
         sure = "it may well be luck; take the two as equal, or give more --seeds"
     seeds = "seed" if compared == 1 else "seeds"
+    verb = "wins" if p <= 0.15 or won == compared else "comes first"
     percent = f"{100 * p:.0f} %" if p >= 0.01 else f"{100 * p:.1g} %"
     return (
-        f"{first} wins: it beat the runner-up {second} on {won} of {compared} {seeds}. "
+        f"{first} {verb}: it beat the runner-up {second} on {won} of {compared} {seeds}. "
         f"Two equal optimizers would split at least that unevenly in {percent} of races: {sure}."
     )
