@@ -1,6 +1,6 @@
 """One step of AdamW against torch.optim.AdamW, interleaved in one process; the ratios in the README come from here.
 
-    python benchmarks/step.py [--workloads 1000x16 gpt2] [--threads 2] [--seconds 20]
+    python benchmarks/step.py [--workloads 1000x16 gpt2] [--peers "torch fused"] [--threads 2] [--seconds 20]
 
 Each round steps every optimizer once, in turn, so that all see the same machine; medians over rounds. Every optimizer
 has parameters, gradients and states of its own.
@@ -85,26 +85,27 @@ def measure(shapes: Shapes, peers: list[str], seconds: float) -> dict[str, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS)[1:], default=["torch fused"], metavar="NAME")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each workload")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    peers = ["adamas", *options.peers]
 
     table = Table(
         "workload",
         "parameters",
-        *(f"{name}, µs" for name in PEERS),
-        "adamas : fused",
+        *(f"{name}, µs" for name in peers),
+        *(f"adamas : {name.removeprefix('torch ')}" for name in peers[1:]),
         title=f"One step of AdamW, float32, {options.threads} threads, median of interleaved rounds",
         caption=f"{datetime.date.today()}, {processor()}, torch {torch.__version__}, adamas {adamas.__version__}",
     )
     for name in options.workloads:
         shapes = WORKLOADS[name]()
-        peers = [p for p in PEERS if not (name == "gpt2" and p == "torch foreach")]
         medians = measure(shapes, peers, options.seconds)
         count = sum(torch.Size(shape).numel() for shape in shapes)
-        cells = [f"{medians[p]:,.0f}" if p in medians else "" for p in PEERS]
-        table.add_row(name, f"{count:,}", *cells, f"{medians['torch fused'] / medians['adamas']:.2f} x")
+        ratios = [f"{medians[peer] / medians['adamas']:.2f} x" for peer in peers[1:]]
+        table.add_row(name, f"{count:,}", *(f"{medians[peer]:,.0f}" for peer in peers), *ratios)
     Console(width=120).print(table)
 
 

@@ -13,7 +13,7 @@ from adamas.kernel import compiled
 TEXT = '''
 from numba import cfunc, njit
 import numpy as np
-from adamas.lowering.numba import call1, call2, int64_array, load_float64, load_int64, store_float64
+from adamas.lowering.numba import call1, call2, int64_array, load_float64, load_int64, prefetch, store_float64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -37,23 +37,55 @@ def fingerprint(thing, api, tensor):
     return mark
 
 
+AHEAD, HINTS = 8, 16
+
+
+@njit("void(int64[:], int64)", cache=CACHE)
+def ask(hints, i):
+    """Ask for the memory that a parameter will need, by where it lay at the last step."""
+    for k in range(HINTS * i, HINTS * i + HINTS):
+        prefetch(hints[k])
+
+
+@njit("void(int64[:], int64, int64, int64)", cache=CACHE)
+def remember(hints, i, param, grad):
+    """Note where a parameter's memory lies, for `ask`: object, tensor, storage, autograd's data, version.
+
+    This knows where torch keeps its pointers; `adamas.torch.arrays` sees to it that it is right, or not called."""
+    k = HINTS * i
+    body = load_int64(param + 16)
+    hints[k], hints[k + 1], hints[k + 2], hints[k + 3], hints[k + 4] = param, body, body + 64, body + 128, body + 192
+    hints[k + 5], hints[k + 6], hints[k + 7] = load_int64(body + 16), load_int64(body + 24), load_int64(body + 40)
+    hints[k + 8] = hints[k + 6] + 64
+    body = load_int64(grad + 16)
+    hints[k + 9], hints[k + 10], hints[k + 11], hints[k + 12] = grad, body, body + 64, body + 128
+    hints[k + 13], hints[k + 14] = body + 192, load_int64(body + 16)
+
+
 # These two hold the GIL: they call Python's C API. The last 8 words of the API table are room for a DLTensor.
 
 
-@cfunc("int64(int64, int64, int64, int64, int64)", cache=CACHE)
-def look(params, n, api_, faces_, gradients_):
+@cfunc("int64(int64, int64, int64, int64, int64, int64)", cache=CACHE)
+def look(params, n, api_, faces_, gradients_, hints_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
-    api, tensor = int64_array(api_, 9), int64_array(api_ + 72, 8)
+    api, tensor = int64_array(api_, 10), int64_array(api_ + 80, 8)
     faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
+    hints = int64_array(hints_, HINTS * n)
+    for i in range(min(AHEAD, n)):
+        ask(hints, i)
     changed = 0
     for i in range(n):
+        if i + AHEAD < n:
+            ask(hints, i + AHEAD)
         param = call2(api[0], params, i)
         mark = fingerprint(param, api, tensor)
         address = tensor[0] if mark != -1 else 0
         grad = call2(api[6], param, api[7])
         grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
         gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0
+        if api[9] and mark != -1 and grad_mark != -1 and grad_mark != 0:
+            remember(hints, i, param, grad)
         call1(api[2], grad)
         if (
             faces[i] != param or faces[n + i] != address
@@ -67,7 +99,7 @@ def look(params, n, api_, faces_, gradients_):
 @cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
 def describe(objects, n, api_, out_):
     """Fill out[:, i]: address and fingerprint of each item of a list."""
-    api, tensor, out = int64_array(api_, 9), int64_array(api_ + 72, 8), int64_array(out_, 2 * n)
+    api, tensor, out = int64_array(api_, 10), int64_array(api_ + 80, 8), int64_array(out_, 2 * n)
     for i in range(n):
         out[n + i] = fingerprint(call2(api[0], objects, i), api, tensor)
         out[i] = tensor[0] if out[n + i] != -1 else 0

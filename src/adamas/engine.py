@@ -7,6 +7,7 @@ computed on its own, the result does not depend on who takes which.
 
 import ctypes
 import os
+import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,9 +56,10 @@ class Table:
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.elements = int(length.sum())
         self.coefficients = np.zeros((1, width), dtype)
-        self._task = np.array(
-            [0, len(self.spans), 0, len(sizes), self.addresses.ctypes.data, self.spans.ctypes.data, 0]
-        )
+        self._call = FUNCTION(kernel)
+        places = self.addresses.ctypes.data, self.spans.ctypes.data
+        self._task = (ctypes.c_int64 * 7)(0, len(self.spans), 0, len(sizes), *places, 0)
+        self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
 
     def use(self, lines: Sequence[Sequence[float]], rows: Ints | None) -> None:
@@ -68,8 +70,12 @@ class Table:
         if rows is not None or self._rows != 1:
             self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
         self._rows = len(lines)
-        for own, line in zip(self.coefficients, lines, strict=True):
-            own[:] = line
+        for k, line in enumerate(lines):
+            try:
+                self._pack.pack_into(self.coefficients.data, k * self._pack.size, *line)
+            except OverflowError:  # beyond float32: infinite
+                with np.errstate(over="ignore"):
+                    self.coefficients[k] = line
 
     def run(self, crew: Crew) -> None:
         """Compute every span once."""
@@ -78,17 +84,13 @@ class Table:
         self._task[0] = 0
         self._task[2] = spans if threads == 1 else -(-spans // (16 * threads))
         if threads == 1:
-            call(self.kernel, self._task.ctypes.data)
+            self._call(ctypes.addressof(self._task))
         else:
-            crew.work(self.kernel, self._task.ctypes.data, threads)
+            crew.work(self.kernel, ctypes.addressof(self._task), threads)
 
 
-_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-
-
-def call(kernel: int, task: int) -> None:
-    """Call the C function ``kernel(task)``, without the GIL."""
-    _FUNCTION(kernel)(task)
+#: What a kernel is to Python: a C function of an address, called without the GIL.
+FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 class Pool:
@@ -112,8 +114,9 @@ class Pool:
             if self._workers is None or self._size < threads - 1:
                 self._size = threads - 1
                 self._workers = ThreadPoolExecutor(self._size, thread_name_prefix="adamas")
-            others = [self._workers.submit(call, kernel, task) for _ in range(threads - 1)]
-        call(kernel, task)
+            function = FUNCTION(kernel)
+            others = [self._workers.submit(function, task) for _ in range(threads - 1)]
+        function(task)
         for other in others:
             other.result()
 

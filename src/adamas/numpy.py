@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
-from adamas.optimizer import CLASSES, Form, State, States, Stepper, bind, number, signature
+from adamas.optimizer import CLASSES, Form, Sight, State, States, Stepper, bind, number, signature
 from adamas.registry import Rule, find
 
 Array = NDArray[Any]
@@ -36,13 +36,13 @@ _DTYPES = {
 class _Arrays:
     """NumPy's arrays, as a step sees them."""
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
-        now = np.zeros_like(faces)
+    def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
+        now = np.zeros_like(sight.faces)
         for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
             now[:3, i] = id(param), *_face(param)
-            gradients[i], now[3, i] = (0, 0) if grad is None else _face(grad)
-        changed = int((now != faces).any(axis=0).sum())
-        faces[:] = now
+            sight.gradients[i], now[3, i] = (0, 0) if grad is None else _face(grad)
+        changed = int((now != sight.faces).any(axis=0).sum())
+        sight.faces[:] = now
         return changed
 
     def describe(self, arrays: Sequence[Any]) -> Ints:

@@ -76,20 +76,30 @@ class Form(NamedTuple):
         return any(stride == 0 and length > 1 for stride, length in zip(self.strides, self.shape, strict=True))
 
 
+class Sight:
+    """What a step sees of its parameters.
+
+    Attributes:
+        faces: [4, params]: identity, address and fingerprint of each parameter, fingerprint of its gradient. A
+            fingerprint stands for device, dtype, shape and strides; it is 0 where there is no gradient, -1 where a
+            kernel could not use the address.
+        gradients: [params]: the gradients' addresses, which may change from step to step.
+        hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
+        places: the addresses of the three.
+    """
+
+    def __init__(self, count: int, gradients: Ints | None = None) -> None:
+        self.faces = np.zeros((4, count), np.int64)
+        self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
+        self.hints = np.zeros((count, 16), np.int64)
+        self.places = tuple(int(array.ctypes.data) for array in (self.faces, self.gradients, self.hints))
+
+
 class Arrays(Protocol):
     """What a front's kind of array can do; the only thing that differs between fronts in a step."""
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
-        """See where everything lies, and count the parameters for which that has changed.
-
-        Args:
-            params: a list of parameters.
-            grads: their gradients, None where there is none.
-            faces: [4, params], brought up to date: identity, address and fingerprint of each parameter, fingerprint
-                of its gradient. A fingerprint stands for device, dtype, shape and strides; it is 0 where there is no
-                gradient, -1 where a kernel could not use the address.
-            gradients: [params], set to the gradients' addresses.
-        """
+    def look(self, params: Sequence[Any], grads: Sequence[Any], sight: "Sight") -> int:
+        """Bring a sight of the parameters (a list) up to date, and count those for which it has changed."""
         ...
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
@@ -323,21 +333,25 @@ class _Part:
     kernel: Kernel
     dtype: str
     members: Ints | slice  # positions among the active parameters
-    indices: Ints  # positions among all parameters
+    indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     table: Table | None = None  # None: eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
-    staged_gradients: list[tuple[int, Any, int]] = field(default_factory=list[tuple[int, Any, int]])
+    # (parameter, member, stage, the stage's address)
+    staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
+    _hyper: Mapping[str, Any] | None = None
+    _given: list[Any] = field(default_factory=list[Any])
 
-    def arguments(self, column: NDArray[np.float64], hyper: Mapping[str, Any]) -> list[Any]:
+    def arguments(self, column: Sequence[float], hyper: Mapping[str, Any]) -> list[Any]:
         """What the kernel's host function takes, for a parameter with this count and these scalars."""
-        given = (TINY[self.dtype] if name == "tiny" else hyper[name] for name in self.kernel.program.hyper)
-        return [*column.tolist(), *given]
+        if hyper is not self._hyper:
+            names = self.kernel.program.hyper
+            self._hyper, self._given = hyper, [TINY[self.dtype] if n == "tiny" else hyper[n] for n in names]
+        return [*column, *self._given]
 
 
 @dataclass(eq=False)
 class _Plan:
-    faces: Ints  # see `Arrays.look`
-    gradients: Ints
+    sight: Sight
     shown: list[Any]  # the state arrays that others may hold
     described: Ints
     changes: int
@@ -348,6 +362,9 @@ class _Plan:
     counts: NDArray[np.float64]  # [scalars, active]: their values
     parts: list[_Part]
     pins: object
+
+    def __post_init__(self) -> None:
+        self.places = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
 
 
 class Stepper:
@@ -399,8 +416,8 @@ class Stepper:
         if not len(plan.active):
             return
 
-        scalars, counts = plan.scalars, plan.counts
-        together = self._advance(scalars.ctypes.data, *scalars.shape, counts.ctypes.data)
+        scalars, counts = plan.places
+        together = self._advance(scalars, *plan.scalars.shape, counts)
         eager = self._prepare(plan, bool(together), groups, params, grads, states, keys)
         for part in plan.parts:
             if part.table is not None:
@@ -410,7 +427,7 @@ class Stepper:
         for part in plan.parts:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
-        self._scatter(scalars.ctypes.data, scalars.size, counts.ctypes.data)
+        self._scatter(scalars, plan.counts.size, counts)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
 
     def _holds(
@@ -426,7 +443,7 @@ class Stepper:
             plan.changes == State.changes
             and plan.states is states
             and plan.lengths == [len(group["params"]) for group in groups]
-            and not self.arrays.look(params, grads, plan.faces, plan.gradients)
+            and not self.arrays.look(params, grads, plan.sight)
             and all(kernels[part.group] is part.kernel for part in plan.parts)
             and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
         )
@@ -458,39 +475,53 @@ class Stepper:
         of coefficients.
         """
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
+        first = [plan.counts.item(k) for k in range(0, plan.counts.size, plan.counts.shape[1])]
         for part in plan.parts:
-            own = plan.counts[:, part.members]
-            rows: Ints | None = None
             if part.table is None:
-                carried: list[Sequence[float]] = []
-                group, hyper = groups[part.group], self._hyper[part.group].hyper
-                for i, column in zip(part.indices, own.T, strict=True):
-                    state = states[keys[i]].peek()
-                    arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
-                    results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(column, hyper), group)
-                    eager.append((results, arrays[1:], group))
-                    carried.append(scalars)
-                rows = np.arange(len(carried))
+                eager += self._compute(plan, part, groups[part.group], params, grads, states, keys)
+                continue
+            if part.indices is not None:
+                np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
+            for i, member, stage, address in part.staged_gradients:
+                self.arrays.copy(grads[i], stage)
+                part.table.addresses[0, member] = address
+            for original, stage in part.staged:
+                self.arrays.copy(original, stage)
+            if together:
+                columns, rows = [first], None
             else:
-                np.take(plan.gradients, part.indices, out=part.table.addresses[0])
-                for member, stage, address in part.staged_gradients:
-                    self.arrays.copy(grads[part.indices[member]], stage)
-                    part.table.addresses[0, member] = address
-                for original, stage in part.staged:
-                    self.arrays.copy(original, stage)
-                unique = own[:, :1]
-                if not together:
-                    unique, rows = np.unique(own, axis=1, return_inverse=True)
-                    rows = rows.reshape(-1)  # NumPy 2.0 keeps an axis
-                computed = [self._host(part, column) for column in unique.T]
-                carried = [scalars for _, scalars in computed]
-                part.table.use([line for line, _ in computed], rows)
-            if len(own) > 1:
-                own[1:] = np.array(carried).T[:, [0] if rows is None else rows]
-                plan.counts[:, part.members] = own
+                unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
+                columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
+            computed = [self._host(part, column) for column in columns]
+            part.table.use([line for line, _ in computed], rows)
+            if len(first) > 1:
+                carried = np.array([scalars for _, scalars in computed]).T
+                plan.counts[1:, part.members] = carried if rows is None else carried[:, rows]
         return eager
 
-    def _host(self, part: _Part, column: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _compute(
+        self,
+        plan: _Plan,
+        part: _Part,
+        group: Mapping[str, Any],
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        states: States,
+        keys: Sequence[Hashable],
+    ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
+        """An eager part's results, and where they go."""
+        hyper, own = self._hyper[part.group].hyper, plan.counts[:, part.members]
+        eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
+        for k, i in enumerate(plan.active[part.members]):
+            state = states[keys[i]].peek()
+            arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
+            results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(own[:, k].tolist(), hyper), group)
+            eager.append((results, arrays[1:], group))
+            own[1:, k] = scalars
+        plan.counts[:, part.members] = own
+        return eager
+
+    def _host(self, part: _Part, column: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
         arguments = part.arguments(column, self._hyper[part.group].numbers)
         try:
             return part.kernel.host(*arguments)
@@ -533,17 +564,25 @@ class Stepper:
         parts: list[_Part] = []
         for (group, dtype, eager), members in kinds.items():
             indices = [active[m] for m in members]
-            part = _Part(group, kernels[group], dtype, _positions(members), np.array(indices, np.int64))
+            alone = len(kinds) == 1 and len(active) == len(params)
+            part = _Part(
+                group, kernels[group], dtype, _positions(members), None if alone else np.array(indices, np.int64)
+            )
             if not eager:
-                self._lay_out(part, [(*forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
+                self._lay_out(part, [(i, *forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
             parts.append(part)
 
-        faces, gradients = np.zeros((4, len(params)), np.int64), np.zeros(len(params), np.int64)
-        arrays.look(params, grads, faces, gradients)
+        alone = parts[0].table if parts and parts[0].indices is None else None
+        sight = Sight(len(params), None if alone is None else alone.addresses[0])
+        arrays.look(params, grads, sight)
+        for part in parts:
+            if part.table is not None:
+                staged = {i for i, *_ in part.staged_gradients}
+                own = [i for i in (range(len(params)) if part.indices is None else part.indices) if i not in staged]
+                _refuse_unaddressed(sight.faces[3, own])
         shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
         return _Plan(
-            faces=faces,
-            gradients=gradients,
+            sight=sight,
             shown=shown,
             described=arrays.describe(shown),
             changes=State.changes,
@@ -594,16 +633,16 @@ class Stepper:
             states[key].update(missing)
         return states[key].peek()
 
-    def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, Any, Mapping[str, Any]]]) -> None:
+    def _lay_out(self, part: _Part, tensors: Sequence[tuple[int, Form, Form, Any, Mapping[str, Any]]]) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
         arrays, names = self.arrays, part.kernel.program.states
         columns: list[list[Any]] = []
-        for member, (grad, param, p, state) in enumerate(tensors):
+        for member, (i, grad, param, p, state) in enumerate(tensors):
             strides = param.strides if param.dense else param.contiguous
             column = [p]  # in the gradient's place: its address is set at each step
             if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
                 stage = arrays.stage(param._replace(dtype=part.dtype), strides)
-                part.staged_gradients.append((member, stage, int(arrays.describe([stage])[0, 0])))
+                part.staged_gradients.append((i, member, stage, int(arrays.describe([stage])[0, 0])))
             for array in (p, *(state[name] for name in names)):
                 form = arrays.form(array)
                 if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
@@ -612,8 +651,10 @@ class Stepper:
                     array = stage
                 column.append(array)
             columns.append(column)
-        addresses = np.stack([arrays.describe(row)[0] for row in map(list, zip(*columns, strict=True))])
-        sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
+        described = np.stack([arrays.describe(row) for row in map(list, zip(*columns, strict=True))])
+        _refuse_unaddressed(described[:, 1])
+        addresses = described[:, 0]
+        sizes = [math.prod(param.shape) * param.lanes for _, _, param, *_ in tensors]
         kernel: Any = part.kernel.load("numba", part.dtype)
         width = len(part.kernel.program.coefficients)
         part.table = Table(kernel.address, addresses, np.array(sizes, np.int64), width, part.dtype)
@@ -651,6 +692,14 @@ def number(name: str, value: Any) -> Any:
             raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
         return value.item()
     return value
+
+
+def _refuse_unaddressed(fingerprints: Ints) -> None:
+    """The last line of defence: nothing without an address goes to a kernel."""
+    if (fingerprints == -1).any():
+        raise InputError(
+            "An array has no address that a kernel could use: give plain arrays, contiguous copies of these."
+        )
 
 
 def _is_mutable(value: Any) -> bool:

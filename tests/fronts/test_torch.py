@@ -394,6 +394,19 @@ def test_complex_parameters_are_pairs(name):
         assert torch.equal(torch.view_as_real(p.detach()), real.detach())
 
 
+def test_a_lazily_negated_gradient_is_negated():
+    p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    a, b = adamas.torch.SGD([p], lr=1.0), adamas.torch.SGD([q], lr=1.0)
+    for step in range(3):
+        grad = torch.tensor([1.0, -2.0, 3.0])
+        p.grad = torch._neg_view(grad) if step else -grad
+        q.grad = -grad
+        assert p.grad.is_neg() == bool(step)
+        a.step()
+        b.step()
+        assert torch.equal(p, q)
+
+
 def test_meta_parameters_step():
     p = torch.nn.Parameter(torch.zeros(4, 3, device="meta"))
     p.grad = torch.zeros(4, 3, device="meta")

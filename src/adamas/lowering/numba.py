@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from adamas.lowering import words
@@ -43,7 +44,7 @@ def render(program: Program, dtype: str) -> str:
             f"# {program.rule}, {dtype}, Numba",
             "from numba import cfunc, njit",
             f"from numpy import {dtype} as number",
-            f"from adamas.lowering.numba import {dtype}_array as array, fetch_add, load_int64",
+            f"from adamas.lowering.numba import {dtype}_array as array, fetch_add, load_int64, prefetch",
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             "",
             "",
@@ -62,6 +63,8 @@ def render(program: Program, dtype: str) -> str:
             "    while first < end:",
             "        for k in range(first, min(first + batch, end)):",
             "            n, size = load_int64(spans + 32 * k), load_int64(spans + 32 * k + 16)",
+            "            ahead = load_int64(spans + 32 * min(k + 4, end - 1))  # for small tensors: ask early",
+            *(f"            prefetch(load_int64(tensors + 8 * ({k} * count + ahead)))" for k in range(len(names))),
             f"            start = load_int64(spans + 32 * k + 8) * {itemsize}",
             f"            row = array(rows + load_int64(spans + 32 * k + 24) * {width * itemsize}, {width})",
             "            span(",
@@ -170,6 +173,20 @@ def store_float64(typing_context: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float64), code
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for the cache line of an address; never fails, whatever the address."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(args[0], pointer), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
 
 
 @intrinsic

@@ -19,7 +19,7 @@ from adamas.addresses import helper
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
-from adamas.optimizer import Form
+from adamas.optimizer import Form, Sight
 
 _DTYPES = {
     torch.float16: ("float16", 1),
@@ -48,12 +48,24 @@ def _api() -> Ints:
     if major != 1:
         raise ImportError(f"torch {torch.__version__} speaks DLPack {major}; adamas knows DLPack 1: use torch 2.13.")
     # struct DLPackExchangeAPI: version, previous, allocator, from object, to object, DLTensor from object, stream
-    to_dltensor = ctypes.c_int64.from_address(table + 5 * 8).value
+    to_dltensor = _word(table + 5 * 8)
     functions = (python.PyList_GetItem, python.PyErr_Clear, python.Py_DecRef)
     item, clear, release = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
     attribute = ctypes.cast(python.PyObject_GetAttr, ctypes.c_void_p).value
     objects = (id(Tensor), id(Parameter), attribute, id(_GRAD), id(None))
-    return np.array([item, clear, release, to_dltensor, *objects, *[0] * 8], np.int64)
+    # Where the next step's memory lies is noted as a hint to the processor, if torch's tensors are built as supposed.
+    tensor = torch.zeros(1)
+    if _word(id(tensor) + 8) != id(Tensor):
+        raise ImportError(
+            "This Python keeps an object's type elsewhere than CPython does: adamas.torch cannot run here."
+        )
+    body, storage = tensor._cdata, tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+    hints = _word(id(tensor) + 16) == body and _word(body + 16) == storage
+    return np.array([item, clear, release, to_dltensor, *objects, hints, *[0] * 8], np.int64)
+
+
+def _word(address: int) -> int:
+    return ctypes.c_int64.from_address(address).value
 
 
 _GRAD = "grad"
@@ -97,17 +109,17 @@ class TorchArrays:
 
     def __init__(self) -> None:
         self._api = _api()
-        self._look, self._describe = helper("look", 5), helper("describe", 4)
+        self._place = int(self._api.ctypes.data)
+        self._look, self._describe = helper("look", 6), helper("describe", 4)
         self._threads = _OpenMP()
 
-    def look(self, params: Sequence[Any], grads: Sequence[Any], faces: Ints, gradients: Ints) -> int:
-        api = self._api.ctypes.data
-        return self._look(id(params), len(params), api, faces.ctypes.data, gradients.ctypes.data)
+    def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
+        return self._look(id(params), len(params), self._place, *sight.places)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         arrays = list(arrays)
         out = np.empty((2, len(arrays)), np.int64)
-        self._describe(id(arrays), len(arrays), self._api.ctypes.data, out.ctypes.data)
+        self._describe(id(arrays), len(arrays), self._place, out.ctypes.data)
         return out
 
     def pin(self, arrays: Sequence[Any]) -> object:
