@@ -186,7 +186,12 @@ MUTANTS = [
     Mutant("rows of the step before", ENGINE, "if rows is not None or self._rows != 1:", "if rows is not None:"),
     # steps
     Mutant("one count, raised once per parameter", "addresses.py", "(1.0 if i < n", "(1.0 * n if i < n"),
-    Mutant("parameters share the first one's count", OPTIMIZER, "if not together:", "if not len(own):"),
+    Mutant(
+        "parameters share the first one's count",
+        OPTIMIZER,
+        "            if together:\n",
+        "            if len(first):\n",
+    ),
     Mutant(
         "the count saturates at 256, as in bfloat16",
         "addresses.py",
@@ -202,14 +207,20 @@ MUTANTS = [
     Mutant(
         "stale addresses of parameters",
         OPTIMIZER,
-        "and not self.arrays.look(params, grads, plan.faces, plan.gradients)",
-        "and self.arrays.look(params, grads, plan.faces, plan.gradients) >= 0",
+        "and not self.arrays.look(params, grads, plan.sight)",
+        "and self.arrays.look(params, grads, plan.sight) >= 0",
     ),
     Mutant(
         "stale addresses of gradients",
         OPTIMIZER,
-        "np.take(plan.gradients, part.indices, out=part.table.addresses[0])",
-        "part.table.addresses[0, 0] or np.take(plan.gradients, part.indices, out=part.table.addresses[0])",
+        "np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])",
+        "part.table.addresses[0, 0] or np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])",
+    ),
+    Mutant(
+        "stale addresses of a lone group's gradients",
+        "addresses.py",
+        "gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0",
+        "gradients[i] = gradients[i] if gradients[i] != 0 else tensor[0]",
     ),
     Mutant(
         "a gradient's strides are not looked at",
