@@ -98,7 +98,7 @@ def main() -> None:
         *(f"{name}, µs" for name in peers),
         *(f"adamas : {name.removeprefix('torch ')}" for name in peers[1:]),
         title=f"One step of AdamW, float32, {options.threads} threads, median of interleaved rounds",
-        caption=f"{datetime.date.today()}, {processor()}, torch {torch.__version__}, adamas {adamas.__version__}",
+        caption=caption(),
     )
     for name in options.workloads:
         shapes = WORKLOADS[name]()
@@ -107,6 +107,11 @@ def main() -> None:
         ratios = [f"{medians[peer] / medians['adamas']:.2f} x" for peer in peers[1:]]
         table.add_row(name, f"{count:,}", *(f"{medians[peer]:,.0f}" for peer in peers), *ratios)
     Console(width=120).print(table)
+
+
+def caption() -> str:
+    """When and on what a table was measured."""
+    return f"{datetime.date.today()}, {processor()}, torch {torch.__version__}, adamas {adamas.__version__}"
 
 
 def processor() -> str:
