@@ -107,7 +107,8 @@ class Pool:
         self._lock = threading.Lock()
 
     def threads(self) -> int:
-        return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        return int(os.environ.get("NUMBA_NUM_THREADS", 0)) or len(own)
 
     def work(self, kernel: int, task: int, threads: int) -> None:
         with self._lock:

@@ -20,5 +20,5 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """
     names = list(allowed)
     near = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"Unknown {kind} {name!r}: {hint}Known: {', '.join(names)}.")
+    hint = f"did you mean {near[0]!r}? Known: " if near else "known are "
+    return InputError(f"Unknown {kind} {name!r}: {hint}{', '.join(names)}.")

@@ -178,7 +178,7 @@ def test_a_column_of_a_matrix_is_stepped_in_place():
         ),
         (
             lambda: adamas.numpy.Adam(np.zeros(3), learning_rate=1),
-            "Unknown argument of Adam 'learning_rate': Known:",
+            "Unknown argument of Adam 'learning_rate': known are",
         ),
         (
             lambda: adamas.numpy.Adam([{"params": np.zeros(3), "weight_decy": 0.1}]),

@@ -122,7 +122,7 @@ def _from_bits(i):
 
 
 for _word in (words.square, words.sign, words.maximum, words.minimum, words.exponential, words.power):
-    register_jitable(_word)
+    register_jitable(inline="always")(_word)  # or the loop around it is not vectorised
 
 
 # -- memory ----------------------------------------------------------------------------------------------------
