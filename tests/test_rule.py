@@ -5,16 +5,7 @@ import textwrap
 import pytest
 
 import adamas
-from adamas import registry
 from adamas.errors import InputError
-
-
-@pytest.fixture(autouse=True)
-def _only_for_the_test():
-    before = dict(registry._REGISTRY)
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(before)
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+"""What every test may count on."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from adamas import registry
+
+
+@pytest.fixture(autouse=True)
+def _rules_of_a_test_go_with_it() -> Iterator[None]:
+    before = dict(registry._REGISTRY)
+    yield
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
