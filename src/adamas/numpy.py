@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas.arrays import Form, Sight
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
-from adamas.optimizer import CLASSES, Form, Sight, State, States, Stepper, bind, number, signature
+from adamas.optimizer import CLASSES, Stepper, bind, number, signature
 from adamas.registry import Rule, find
+from adamas.state import State, States
 
 Array = NDArray[Any]
 

@@ -1,4 +1,4 @@
-"""Groups, states and the step: what every front shares.
+"""The step: what every front shares.
 
 A step has two halves. *Prepare* looks at everything that takes part, makes what is missing and refuses what cannot
 be, with nothing changed so far; *commit* runs the kernels and writes the counts, and cannot fail.
@@ -9,241 +9,21 @@ shape and stride of every parameter, gradient and state is read again at each st
 
 import inspect
 import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from operator import itemgetter
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adamas.addresses import helper
-from adamas.engine import Crew, Ints, Table
+from adamas.arrays import Arrays, Form, Sight
+from adamas.engine import Ints, Table
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.kernel import TINY, Kernel, select
 from adamas.registry import Rule
-
-
-class Form(NamedTuple):
-    """How an array lies in memory.
-
-    Attributes:
-        dtype: of its elements; "float32" for complex64, whose elements are pairs.
-        lanes: numbers per element: 2 where complex.
-        shape: in elements.
-        strides: in elements.
-        readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
-    """
-
-    dtype: str
-    lanes: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    readable: bool
-
-    @property
-    def contiguous(self) -> tuple[int, ...]:
-        """The strides that the same shape would have in C order."""
-        strides, size = [], 1
-        for length in reversed(self.shape):
-            strides.append(size)
-            size *= max(length, 1)
-        return tuple(reversed(strides))
-
-    @property
-    def dense(self) -> bool:
-        """Whether the elements fill their memory, each once, in whatever order of axes."""
-        size = 1
-        for stride, length in sorted(zip(self.strides, self.shape, strict=True)):
-            if length == 0:
-                return True
-            if length != 1:
-                if stride != size:
-                    return False
-                size *= length
-        return True
-
-    def lies(self, strides: tuple[int, ...]) -> bool:
-        """Whether these are its strides, along the axes where that means anything."""
-        return all(a == b or n == 1 for a, b, n in zip(self.strides, strides, self.shape, strict=True))
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether an axis is expanded, so that elements share memory."""
-        return any(stride == 0 and length > 1 for stride, length in zip(self.strides, self.shape, strict=True))
-
-
-class Sight:
-    """What a step sees of its parameters.
-
-    Attributes:
-        faces: [4, params]: identity, address and fingerprint of each parameter, fingerprint of its gradient. A
-            fingerprint stands for device, dtype, shape and strides; it is 0 where there is no gradient, -1 where a
-            kernel could not use the address.
-        gradients: [params]: the gradients' addresses, which may change from step to step.
-        hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
-        places: the addresses of the three.
-    """
-
-    def __init__(self, count: int, gradients: Ints | None = None) -> None:
-        self.faces = np.zeros((4, count), np.int64)
-        self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
-        self.hints = np.zeros((count, 16), np.int64)
-        self.places = tuple(int(array.ctypes.data) for array in (self.faces, self.gradients, self.hints))
-
-
-class Arrays(Protocol):
-    """What a front's kind of array can do; the only thing that differs between fronts in a step."""
-
-    def look(self, params: Sequence[Any], grads: Sequence[Any], sight: "Sight") -> int:
-        """Bring a sight of the parameters (a list) up to date, and count those for which it has changed."""
-        ...
-
-    def describe(self, arrays: Sequence[Any]) -> Ints:
-        """[2, arrays]: address and fingerprint of each array."""
-        ...
-
-    def pin(self, arrays: Sequence[Any]) -> object:
-        """Something that makes looking fast while it is held."""
-        ...
-
-    def form(self, array: Any) -> Form:
-        """How the array lies.
-
-        Raises:
-            InputTypeError: where it is no array of floating-point or complex numbers.
-        """
-        ...
-
-    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
-        """Whether this parameter's step is computed by the front's own library."""
-        ...
-
-    def zeros(self, param: Any) -> Any:
-        """A new state of the parameter's shape and layout."""
-        ...
-
-    def scalars(self, value: float, count: int) -> Sequence[Any]:
-        """New 0-dimensional float64 arrays on the CPU, side by side in memory."""
-        ...
-
-    def is_scalar(self, value: Any) -> bool:
-        """Whether this is a 0-dimensional float64 array on the CPU."""
-        ...
-
-    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
-        """An uninitialised array of the form's dtype and shape, with these strides, on the CPU."""
-        ...
-
-    def copy(self, source: Any, target: Any) -> None:
-        """Copy the elements, in whatever layout and precision."""
-        ...
-
-    def call(
-        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any], group: Mapping[str, Any]
-    ) -> tuple[Sequence[Any], Sequence[float]]:
-        """An eager step: gradient, parameter, states → new parameter and states, and the new scalars."""
-        ...
-
-    def store(self, results: Sequence[Any], arrays: Sequence[Any], group: Mapping[str, Any]) -> None:
-        """Write what `call` has computed into the parameter and its states."""
-        ...
-
-    def changed(self, params: Sequence[Any]) -> None:
-        """The memory of these parameters was written to."""
-        ...
-
-    @property
-    def crew(self) -> Crew:
-        """The threads that a step may use."""
-        ...
-
-
-class State(dict[str, Any]):
-    """The state of one parameter: a dict that shows its arrays to whoever asks, and remembers that someone did.
-
-    Until then nobody else holds the arrays, so a step need not look whether they were changed for others.
-    ``State.changes`` counts what is shown or changed in any of them.
-    """
-
-    changes = 0
-    _hidden: dict[str, Any] | None = None
-
-    @classmethod
-    def hidden(cls, arrays: dict[str, Any]) -> "State":
-        """A state whose arrays nobody has seen yet."""
-        state = cls()
-        state._hidden = arrays
-        return state
-
-    @property
-    def shown(self) -> bool:
-        """Whether the arrays have been seen."""
-        return self._hidden is None
-
-    def peek(self) -> Mapping[str, Any]:
-        """The arrays, not counted as seen: for those who neither keep nor replace them."""
-        return MappingProxyType(self) if self._hidden is None else self._hidden
-
-    def show(self) -> None:
-        """Let the arrays be seen."""
-        if self._hidden is not None:
-            State.changes += 1
-            arrays, self._hidden = self._hidden, None
-            dict.update(self, arrays)
-
-    def __reduce__(self) -> Any:
-        return dict, (), None, None, iter(self.items())
-
-
-class States(defaultdict[Hashable, Any]):
-    """The states of all parameters, which counts its changes in the same way."""
-
-    def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
-        super().__init__(State)
-        for key, state in (states or {}).items():
-            self[key] = state
-
-    def __setitem__(self, key: Hashable, state: Any) -> None:
-        super().__setitem__(key, State(state) if type(state) is dict else state)
-
-    def __reduce__(self) -> Any:
-        return States, (), None, None, iter(self.items())
-
-
-def _counted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
-    method = getattr(kind, name)
-
-    @wraps(method)
-    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        State.changes += 1
-        return method(self, *args, **kwargs)
-
-    return counted
-
-
-def _showing(name: str) -> Callable[..., Any]:
-    method = getattr(dict, name)
-
-    @wraps(method)
-    def showing(self: State, *args: Any, **kwargs: Any) -> Any:
-        self.show()
-        return method(self, *args, **kwargs)
-
-    return showing
-
-
-_READ = "__contains__ __getitem__ __iter__ __len__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
-_CHANGE = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
-for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
-    setattr(State, _name, _showing(_name))
-for _name in _CHANGE.split():
-    setattr(State, _name, _counted(State, _name))
-    setattr(States, _name, _counted(States, _name))
-
+from adamas.state import State, States
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from adamas.addresses import helper
+from adamas.arrays import Form, Sight
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
-from adamas.optimizer import Form, Sight
 
 _DTYPES = {
     torch.float16: ("float16", 1),
@@ -105,7 +105,7 @@ class _OpenMP:
 
 
 class TorchArrays:
-    """torch's tensors, as a step sees them (`adamas.optimizer.Arrays`)."""
+    """torch's tensors, as a step sees them (`adamas.arrays.Arrays`)."""
 
     def __init__(self) -> None:
         self._api = _api()

@@ -10,8 +10,9 @@ import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
 from adamas.errors import InputTypeError
-from adamas.optimizer import State, States, Stepper, bind, number, signature
+from adamas.optimizer import Stepper, bind, number, signature
 from adamas.registry import Rule, find
+from adamas.state import State, States
 from adamas.torch.arrays import TorchArrays
 
 #: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state

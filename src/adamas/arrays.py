@@ -1,0 +1,144 @@
+"""How arrays lie in memory, and what a step asks of a front's kind of array: all in which the fronts differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from adamas.engine import Crew, Ints
+from adamas.kernel import Kernel
+
+
+class Form(NamedTuple):
+    """How an array lies in memory.
+
+    Attributes:
+        dtype: of its elements; "float32" for complex64, whose elements are pairs.
+        lanes: numbers per element: 2 where complex.
+        shape: in elements.
+        strides: in elements.
+        readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
+    """
+
+    dtype: str
+    lanes: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    readable: bool
+
+    @property
+    def contiguous(self) -> tuple[int, ...]:
+        """The strides that the same shape would have in C order."""
+        strides, size = [], 1
+        for length in reversed(self.shape):
+            strides.append(size)
+            size *= max(length, 1)
+        return tuple(reversed(strides))
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements fill their memory, each once, in whatever order of axes."""
+        size = 1
+        for stride, length in sorted(zip(self.strides, self.shape, strict=True)):
+            if length == 0:
+                return True
+            if length != 1:
+                if stride != size:
+                    return False
+                size *= length
+        return True
+
+    def lies(self, strides: tuple[int, ...]) -> bool:
+        """Whether these are its strides, along the axes where that means anything."""
+        return all(a == b or n == 1 for a, b, n in zip(self.strides, strides, self.shape, strict=True))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether an axis is expanded, so that elements share memory."""
+        return any(stride == 0 and length > 1 for stride, length in zip(self.strides, self.shape, strict=True))
+
+
+class Sight:
+    """What a step sees of its parameters.
+
+    Attributes:
+        faces: [4, params]: identity, address and fingerprint of each parameter, fingerprint of its gradient. A
+            fingerprint stands for device, dtype, shape and strides; it is 0 where there is no gradient, -1 where a
+            kernel could not use the address.
+        gradients: [params]: the gradients' addresses, which may change from step to step.
+        hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
+        places: the addresses of the three.
+    """
+
+    def __init__(self, count: int, gradients: Ints | None = None) -> None:
+        self.faces = np.zeros((4, count), np.int64)
+        self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
+        self.hints = np.zeros((count, 16), np.int64)
+        self.places = tuple(int(array.ctypes.data) for array in (self.faces, self.gradients, self.hints))
+
+
+class Arrays(Protocol):
+    """What a front's kind of array can do; the only thing that differs between fronts in a step."""
+
+    def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
+        """Bring a sight of the parameters (a list) up to date, and count those for which it has changed."""
+        ...
+
+    def describe(self, arrays: Sequence[Any]) -> Ints:
+        """[2, arrays]: address and fingerprint of each array."""
+        ...
+
+    def pin(self, arrays: Sequence[Any]) -> object:
+        """Something that makes looking fast while it is held."""
+        ...
+
+    def form(self, array: Any) -> Form:
+        """How the array lies.
+
+        Raises:
+            InputTypeError: where it is no array of floating-point or complex numbers.
+        """
+        ...
+
+    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
+        """Whether this parameter's step is computed by the front's own library."""
+        ...
+
+    def zeros(self, param: Any) -> Any:
+        """A new state of the parameter's shape and layout."""
+        ...
+
+    def scalars(self, value: float, count: int) -> Sequence[Any]:
+        """New 0-dimensional float64 arrays on the CPU, side by side in memory."""
+        ...
+
+    def is_scalar(self, value: Any) -> bool:
+        """Whether this is a 0-dimensional float64 array on the CPU."""
+        ...
+
+    def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
+        """An uninitialised array of the form's dtype and shape, with these strides, on the CPU."""
+        ...
+
+    def copy(self, source: Any, target: Any) -> None:
+        """Copy the elements, in whatever layout and precision."""
+        ...
+
+    def call(
+        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any], group: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Sequence[float]]:
+        """An eager step: gradient, parameter, states → new parameter and states, and the new scalars."""
+        ...
+
+    def store(self, results: Sequence[Any], arrays: Sequence[Any], group: Mapping[str, Any]) -> None:
+        """Write what `call` has computed into the parameter and its states."""
+        ...
+
+    def changed(self, params: Sequence[Any]) -> None:
+        """The memory of these parameters was written to."""
+        ...
+
+    @property
+    def crew(self) -> Crew:
+        """The threads that a step may use."""
+        ...

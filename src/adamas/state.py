@@ -1,0 +1,90 @@
+"""The states of an optimizer: dicts that know whether somebody else may hold what is in them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from functools import wraps
+from types import MappingProxyType
+from typing import Any
+
+
+class State(dict[str, Any]):
+    """The state of one parameter: a dict that shows its arrays to whoever asks, and remembers that someone did.
+
+    Until then nobody else holds the arrays, so a step need not look whether they were changed for others.
+    ``State.changes`` counts what is shown or changed in any of them.
+    """
+
+    changes = 0
+    _hidden: dict[str, Any] | None = None
+
+    @classmethod
+    def hidden(cls, arrays: dict[str, Any]) -> "State":
+        """A state whose arrays nobody has seen yet."""
+        state = cls()
+        state._hidden = arrays
+        return state
+
+    @property
+    def shown(self) -> bool:
+        """Whether the arrays have been seen."""
+        return self._hidden is None
+
+    def peek(self) -> Mapping[str, Any]:
+        """The arrays, not counted as seen: for those who neither keep nor replace them."""
+        return MappingProxyType(self) if self._hidden is None else self._hidden
+
+    def show(self) -> None:
+        """Let the arrays be seen."""
+        if self._hidden is not None:
+            State.changes += 1
+            arrays, self._hidden = self._hidden, None
+            dict.update(self, arrays)
+
+    def __reduce__(self) -> Any:
+        return dict, (), None, None, iter(self.items())
+
+
+class States(defaultdict[Hashable, Any]):
+    """The states of all parameters, which counts its changes in the same way."""
+
+    def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
+        super().__init__(State)
+        for key, state in (states or {}).items():
+            self[key] = state
+
+    def __setitem__(self, key: Hashable, state: Any) -> None:
+        super().__setitem__(key, State(state) if type(state) is dict else state)
+
+    def __reduce__(self) -> Any:
+        return States, (), None, None, iter(self.items())
+
+
+def _counted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
+    method = getattr(kind, name)
+
+    @wraps(method)
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        State.changes += 1
+        return method(self, *args, **kwargs)
+
+    return counted
+
+
+def _showing(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    @wraps(method)
+    def showing(self: State, *args: Any, **kwargs: Any) -> Any:
+        self.show()
+        return method(self, *args, **kwargs)
+
+    return showing
+
+
+_READ = "__contains__ __getitem__ __iter__ __len__ __or__ __repr__ __reversed__ __ror__ copy get items keys values"
+_CHANGE = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
+for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
+    setattr(State, _name, _showing(_name))
+for _name in _CHANGE.split():
+    setattr(State, _name, _counted(State, _name))
+    setattr(States, _name, _counted(States, _name))
