@@ -35,7 +35,8 @@ class Optimizer(torch.optim.Optimizer):
             subclasses, and with ``differentiable=True`` torch computes the step.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`. Where torch has a class
             of the same name, they have its names and order. ``decoupled`` may be said for ``decoupled_weight_decay``.
-        foreach, fused, capturable: accepted as by torch, and without effect.
+        foreach, fused: accepted as by torch, and without effect.
+        capturable: refused at the first step of a parameter on the GPU; elsewhere without effect.
         differentiable: let autograd run through the step.
 
     Raises:
