@@ -1,7 +1,8 @@
 """Plant bugs, one at a time, and see whether the tests catch each: ``make mutants``.
 
-A mutant is a change of one text in one file of a copy of the sources. It is caught if tests fail, not if they cannot
-be run: a change that breaks the import proves nothing. Before the first mutant the tests must pass unharmed.
+A mutant is a change of one text in one file of a copy of the sources. It is caught if tests fail, or bring the process
+down on their way, not if they cannot be run: a change that breaks the import proves nothing. Before the first mutant
+the tests must pass unharmed.
 """
 
 import argparse
@@ -300,6 +301,8 @@ def run_tests(source: Path, cache: Path) -> tuple[str, str]:
     for chosen in TESTS:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *chosen]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        if done.returncode < 0:
+            return "failed", f"{chosen[0]} (ended by signal {-done.returncode})"
         if done.returncode != 0:
             lines = done.stdout.splitlines()
             first = next((line.removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")), "")

@@ -290,3 +290,17 @@ def test_a_copy_is_its_own(copied):
     assert not np.array_equal(theta, other)
     b.step(np.ones(4))
     assert np.array_equal(theta, other) and b.rule is a.rule
+
+
+def test_counts_that_meet_again_share_one_row():
+    a, b = np.ones(3), np.ones(3)
+    opt = adamas.numpy.Adam([a, b], lr=0.1)
+    opt.step([np.ones(3), None])
+    opt.step([np.ones(3), np.ones(3)])
+    first, second = opt.state[0], opt.state[1]
+    opt.step([np.ones(3), np.ones(3)])  # counts of 3 and 2: two rows of coefficients
+    for name in first:
+        np.copyto(second[name], first[name])
+    np.copyto(b, a)
+    opt.step([np.ones(3), np.ones(3)])
+    assert np.array_equal(a, b) and float(second["step"]) == 4
