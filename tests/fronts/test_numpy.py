@@ -297,7 +297,7 @@ def test_counts_that_meet_again_share_one_row():
     opt = adamas.numpy.Adam([a, b], lr=0.1)
     opt.step([np.ones(3), None])
     opt.step([np.ones(3), np.ones(3)])
-    first, second = opt.state[0], opt.state[1]
+    first, second = dict(opt.state[0]), dict(opt.state[1])
     opt.step([np.ones(3), np.ones(3)])  # counts of 3 and 2: two rows of coefficients
     for name in first:
         np.copyto(second[name], first[name])

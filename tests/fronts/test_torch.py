@@ -116,6 +116,20 @@ def test_saved_and_loaded_goes_on_as_if_never_stopped(name):
         assert torch.equal(p, q)
 
 
+def test_a_torch_sgds_buffer_goes_on():
+    ours, theirs = parameters((3, 4)), parameters((3, 4))
+    options = {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}
+    a, b = adamas.torch.SGD(ours, **options), torch.optim.SGD(theirs, **options)
+    give_gradients(ours, theirs)
+    b.step()
+    with torch.no_grad():
+        ours[0].copy_(theirs[0])
+    a.load_state_dict(copy.deepcopy(b.state_dict()))
+    a.step()
+    b.step()
+    torch.testing.assert_close(ours[0], theirs[0])
+
+
 def test_loading_takes_no_hold_of_the_callers_tensors():
     (p,) = parameters((3,))
     a = adamas.torch.Adam([p])
@@ -289,6 +303,8 @@ def test_a_channels_last_parameter_steps_in_place():
 )
 def test_a_state_may_be_changed(change):
     a, p, b, q = twins()
+    assert a.state[p]["step"] == b.state[q]["step"] == 2  # seen, and looked after from now on
+    both_step(a, p, b, q, 4)
     change(a.state[p])
     b.state[q]["exp_avg"].zero_()
     for seed in (5, 6):
