@@ -21,6 +21,8 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from types import CodeType
 from typing import Annotated, Any, NoReturn
 
 from adamas import intrinsics
@@ -110,8 +112,12 @@ class Source:
 
 def evaluate(expression: ast.expr, values: Mapping[str, Any]) -> Any:
     """The value of a static expression, given the hyperparameters it names."""
-    code = compile(ast.fix_missing_locations(ast.Expression(expression)), "<rule>", "eval")
-    return eval(code, {"__builtins__": {"abs": abs}}, dict(values))
+    return eval(_code(expression), {"__builtins__": {"abs": abs}}, dict(values))
+
+
+@cache
+def _code(expression: ast.expr) -> CodeType:
+    return compile(ast.fix_missing_locations(ast.Expression(expression)), "<rule>", "eval")
 
 
 def parse(function: Callable[..., Any], kind: str = "rule", given: Collection[str] = ("g", "param")) -> Source:

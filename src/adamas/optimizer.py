@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas import hyperparameters
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight
 from adamas.engine import Ints, Table
@@ -98,8 +99,8 @@ class _Hyper:
         if self.kernel is None or self.mutable or values != self.values:
             hyper = dict(zip(self.names, values, strict=True))
             numbers = {name: number(name, value) for name, value in hyper.items()}
-            self.rule.check(numbers)
-            self.kernel = select(self.rule, numbers)
+            hyperparameters.check(numbers, self.rule.defaults)
+            self.kernel = select(self.rule, numbers)  # which refuses what the rule itself refuses
             self.hyper, self.numbers, self.values = hyper, numbers, values
             self.mutable = any(_is_mutable(value) for value in values)
         return self.kernel
