@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,9 +120,6 @@ class Pool:
         function(task)
         for other in others:
             other.result()
-
-    def __reduce__(self) -> Any:
-        return "POOL"
 
 
 POOL = Pool()

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adamas.arrays import Form, Sight
 from adamas.engine import POOL, Crew, Ints
@@ -23,8 +22,6 @@ from adamas.errors import InputError, InputTypeError
 from adamas.optimizer import CLASSES, Stepper, bind, number, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
-
-Array = NDArray[Any]
 
 _DTYPES = {
     "f2": ("float16", 1),
@@ -94,7 +91,7 @@ class _Arrays:
         raise NotImplementedError  # no array is eager
 
     def store(self, results: Any, arrays: Any, group: Any) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # nor is there anything to store
 
     def changed(self, params: Sequence[Any]) -> None:
         pass
@@ -141,7 +138,6 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
         self._keys: list[Any] = []
-        self._shape = params
         groups = params if _is_groups(params) else [{"params": params}]
         for group in groups:
             self._add(group, hyper)
@@ -151,7 +147,6 @@ class Optimizer:
     def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
         named = _named(group["params"], len(self._keys))
         for key, array in named.items():
-            form = _ARRAYS.form if isinstance(array, np.ndarray) else None
             try:
                 form = _ARRAYS.form(array)
             except InputTypeError as error:

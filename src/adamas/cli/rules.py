@@ -5,6 +5,7 @@ import json
 import click
 
 import adamas
+from adamas.registry import OPTIONS
 
 
 @click.command()
@@ -12,7 +13,6 @@ import adamas
 def rules(as_json: bool) -> None:
     """List the registered update rules: what they do, what they keep for each parameter, their defaults."""
     known = adamas.rules()
-    common = set.intersection(*[set(rule.defaults) for rule in known.values()]) - {"lr"}
     if as_json:
         table = [
             {"name": name, "states": list(rule.states()), "defaults": dict(rule.defaults)}
@@ -26,17 +26,9 @@ def rules(as_json: bool) -> None:
 
     grid = Table("rule", "states per parameter", "defaults", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, rule in known.items():
-        own = ", ".join(f"{k}={v}" for k, v in rule.defaults.items() if k not in common or _differs(k, v))
+        own = ", ".join(f"{k}={v}" for k, v in rule.defaults.items() if k not in OPTIONS or OPTIONS[k] != v)
         grid.add_row(name, ", ".join(rule.states()) or "–", own)
     console = Console(highlight=False)
     console.print(grid)
-    shared = ", ".join(f"{k}={v}" for k, v in _COMMON.items() if k in common)
+    shared = ", ".join(f"{k}={v}" for k, v in OPTIONS.items())
     console.print(f"Every rule also takes: {shared}.", markup=False)
-
-
-_COMMON = {"weight_decay": 0.0, "decoupled": False, "decay_after": False, "maximize": False}
-"""Options of every rule, shown in a rule's line only where its default is another."""
-
-
-def _differs(option: str, value: object) -> bool:
-    return _COMMON.get(option, value) != value
