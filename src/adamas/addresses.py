@@ -27,12 +27,15 @@ def fingerprint(thing, api, tensor):
         return -1
     # data, device, ndim | dtype, shape, strides, byte offset
     mark = tensor[1] * 0x6C8E9CF570932BD5 + tensor[2] * 0x2127599BF4325C37
-    factor = 1
+    factor = elements = 1
     for d in range(tensor[2] & 0xFFFFFFFF):
         size = load_int64(tensor[3] + 8 * d)
         stride = 0 if size == 1 else load_int64(tensor[4] + 8 * d)
         factor *= 0x5851F42D4C957F2D
         mark += (size * 0x14057B7EF767814F + stride * 0x2545F4914F6CDD1D) * factor
+        elements *= size
+    if tensor[0] == 0 and elements != 0:  # its memory was freed
+        return -1
     tensor[0] += tensor[5]
     return mark
 

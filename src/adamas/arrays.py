@@ -1,9 +1,11 @@
 """How arrays lie in memory, and what a step asks of a front's kind of array: all in which the fronts differ."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adamas.engine import Crew, Ints
 from adamas.kernel import Kernel
@@ -54,8 +56,65 @@ class Form(NamedTuple):
 
     @property
     def overlaps(self) -> bool:
-        """Whether an axis is expanded, so that elements share memory."""
-        return any(stride == 0 and length > 1 for stride, length in zip(self.strides, self.shape, strict=True))
+        """Whether elements share memory."""
+        axes = sorted((abs(stride), n) for stride, n in zip(self.strides, self.shape, strict=True) if n != 1)
+        if 0 in self.shape:
+            return False
+        reach = 0
+        for stride, length in axes:
+            if stride <= reach:  # not nested: count the places
+                places = sum(np.ix_(*(np.arange(n) * s for s, n in axes)), start=np.zeros((), np.int64))
+                return len(np.unique(places)) < places.size
+            reach += stride * (length - 1)
+        return False
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """The first byte of the array's memory and the byte after its last, seen from its first element."""
+        if 0 in self.shape:
+            return 0, 0
+        ends = [stride * (length - 1) for stride, length in zip(self.strides, self.shape, strict=True)]
+        low, high = sum(end for end in ends if end < 0), sum(end for end in ends if end > 0)
+        return low * self.itemsize, (high + 1) * self.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return _BYTES[self.dtype] * self.lanes
+
+
+_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+
+def sharing(forms: Sequence[Form], described: Ints) -> tuple[int, int] | None:
+    """Two of these arrays that share memory, by their positions; None where all lie apart.
+
+    Args:
+        forms: how they lie.
+        described: their addresses and fingerprints, from `Arrays.describe`; those without an address are passed over.
+    """
+    bounds: list[tuple[int, int, int]] = []
+    for k, (form, address, mark) in enumerate(zip(forms, *described.tolist(), strict=True)):
+        low, high = form.bytes
+        if mark != -1 and low != high:
+            bounds.append((address + low, address + high, k))
+    bounds.sort()
+    near: list[tuple[int, int, int]] = []  # those that reach beyond the start of the next
+    for low, high, k in bounds:
+        near = [other for other in near if other[1] > low]
+        for *_, other in near:
+            one, two = (_view(forms[i], int(described[0, i])) for i in (other, k))
+            if np.shares_memory(one, two):
+                return min(k, other), max(k, other)
+        near.append((low, high, k))
+    return None
+
+
+def _view(form: Form, address: int) -> NDArray[np.void]:
+    """The array's memory as NumPy would see it; nothing in it is read."""
+    strides = tuple(stride * form.itemsize for stride in form.strides)
+    interface = {"data": (address, True), "shape": form.shape, "strides": strides, "typestr": f"|V{form.itemsize}"}
+    return np.asarray(SimpleNamespace(__array_interface__={**interface, "version": 3}))
 
 
 class Sight:
@@ -114,6 +173,10 @@ class Arrays(Protocol):
 
     def is_scalar(self, value: Any) -> bool:
         """Whether this is a 0-dimensional float64 array on the CPU."""
+        ...
+
+    def is_zero(self, array: Any) -> bool:
+        """Whether every element is 0."""
         ...
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:

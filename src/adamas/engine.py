@@ -9,7 +9,7 @@ import ctypes
 import os
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -76,17 +76,40 @@ class Table:
             except OverflowError:  # beyond float32: infinite
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
+        self._task[0] = 0
 
     def run(self, crew: Crew) -> None:
-        """Compute every span once."""
+        """Compute every span, once for each `use`: to run again what has run does nothing."""
         spans = len(self.spans)
+        if self._task[0] >= spans:
+            return
         threads = crew.threads() if self.elements >= SERIAL else 1
-        self._task[0] = 0
         self._task[2] = spans if threads == 1 else -(-spans // (16 * threads))
         if threads == 1:
             self._call(ctypes.addressof(self._task))
         else:
             crew.work(self.kernel, ctypes.addressof(self._task), threads)
+
+
+#: How often `unbroken` takes work up again.
+ATTEMPTS = 4
+
+
+def unbroken(work: Callable[[], None]) -> None:
+    """Do the work, and raise what came between only when it is done: Ctrl-C, what a signal's handler raised.
+
+    Args:
+        work: is begun again after an interruption, and so must go on where it was, or not mind to be repeated.
+    """
+    interruption: BaseException | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            work()
+            break
+        except BaseException as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 #: What a kernel is to Python: a C function of an address, called without the GIL.
@@ -115,11 +138,39 @@ class Pool:
             if self._workers is None or self._size < threads - 1:
                 self._size = threads - 1
                 self._workers = ThreadPoolExecutor(self._size, thread_name_prefix="adamas")
-            function = FUNCTION(kernel)
-            others = [self._workers.submit(function, task) for _ in range(threads - 1)]
-        function(task)
-        for other in others:
-            other.result()
+            workers = self._workers
+        function = FUNCTION(kernel)
+        shift = _Shift(function, task)
+        try:
+            for _ in range(threads - 1):
+                workers.submit(shift.turn)
+            function(task)
+        finally:
+            unbroken(shift.end)  # whatever happens here, nobody is left at work on memory that may go
+
+
+class _Shift:
+    """The turns that threads take at one task: who has come in time is waited for, who comes late finds it over."""
+
+    def __init__(self, function: Callable[[int], None], task: int) -> None:
+        self._function, self._task = function, task
+        self._change = threading.Condition()
+        self._inside, self._over = 0, False
+
+    def turn(self) -> None:
+        with self._change:
+            if self._over:
+                return
+            self._inside += 1
+        self._function(self._task)
+        with self._change:
+            self._inside -= 1
+            self._change.notify()
+
+    def end(self) -> None:
+        with self._change:
+            self._over = True
+            self._change.wait_for(lambda: not self._inside)
 
 
 POOL = Pool()

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adamas.arrays import Form, Sight
+from adamas.arrays import Form, Sight, sharing
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.optimizer import CLASSES, Stepper, bind, number, signature
@@ -77,6 +77,9 @@ class _Arrays:
 
     def is_scalar(self, value: Any) -> bool:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
+
+    def is_zero(self, array: Any) -> bool:
+        return not np.any(array)
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
         dtype = np.dtype({1: form.dtype, 2: "complex64" if form.dtype == "float32" else "complex128"}[form.lanes])
@@ -154,7 +157,9 @@ class Optimizer:
             if not array.flags.writeable:
                 raise InputError(f"Parameter {key!r} is read-only: it is changed in place, so give a writeable array.")
             if form.overlaps:
-                raise InputError(f"Parameter {key!r} is broadcast: its elements share memory; optimize a copy of it.")
+                raise InputError(
+                    f"Parameter {key!r} overlaps itself: its elements share memory; optimize a copy of it."
+                )
             if key in self._keys:
                 raise InputError(f"Parameter {key!r} is in two groups: leave it in one.")
         options = {name: value for name, value in group.items() if name != "params"}
@@ -164,14 +169,9 @@ class Optimizer:
     def _refuse_shared(self) -> None:
         """Two parameters in one memory would both step it."""
         arrays = [array for group in self.param_groups for array in group["params"]]
-        bounds = sorted((*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size)
-        reach, last = 0, 0
-        for low, high, k in bounds:
-            if low < reach and np.shares_memory(arrays[last], arrays[k]):
-                raise InputError(
-                    f"Parameters {self._keys[last]!r} and {self._keys[k]!r} share memory: give one of them."
-                )
-            reach, last = max((reach, last), (high, k))
+        if pair := sharing([_ARRAYS.form(array) for array in arrays], _ARRAYS.describe(arrays)):
+            first, second = (self._keys[k] for k in pair)
+            raise InputError(f"Parameters {first!r} and {second!r} share memory: give one of them.")
 
     def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """A group's hyperparameters, checked."""

@@ -1,7 +1,9 @@
 """The step: what every front shares.
 
 A step has two halves. *Prepare* looks at everything that takes part, makes what is missing and refuses what cannot
-be, with nothing changed so far; *commit* runs the kernels and writes the counts, and cannot fail.
+be, with nothing changed so far; *commit* runs the kernels, attaches new states and writes the counts. It has nothing
+left to fail at, and what interrupts it from outside, Ctrl-C first of all, waits until it is done: a step happens
+wholly or not.
 
 What was looked at is kept in a `_Plan`, and the next step asks only whether it still holds: every address, dtype,
 shape and stride of every parameter, gradient and state is read again at each step, never remembered.
@@ -19,8 +21,8 @@ from numpy.typing import NDArray
 
 from adamas import hyperparameters
 from adamas.addresses import helper
-from adamas.arrays import Arrays, Form, Sight
-from adamas.engine import Ints, Table
+from adamas.arrays import Arrays, Form, Sight, sharing
+from adamas.engine import Ints, Table, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.kernel import TINY, Kernel, select
 from adamas.registry import Rule
@@ -116,6 +118,7 @@ class _Part:
     members: Ints | slice  # positions among the active parameters
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     table: Table | None = None  # None: eager
+    states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member, where eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
@@ -143,6 +146,8 @@ class _Plan:
     counts: NDArray[np.float64]  # [scalars, active]: their values
     parts: list[_Part]
     pins: object
+    fresh: list[tuple[Hashable, dict[str, Any]]]  # what states lack, made but not yet attached
+    begins: bool  # whether no parameter had a state before
 
     def __post_init__(self) -> None:
         self.places = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
@@ -199,17 +204,50 @@ class Stepper:
 
         scalars, counts = plan.places
         together = self._advance(scalars, *plan.scalars.shape, counts)
-        eager = self._prepare(plan, bool(together), groups, params, grads, states, keys)
-        for part in plan.parts:
+        if plan.begins and self._only_looks(plan, grads):
+            plan.counts[0] = 0
+            results, parts = [], []
+        else:
+            results, parts = self._prepare(plan, bool(together), groups, params, grads), plan.parts
+        unbroken(lambda: self._commit(plan, parts, results, states, params))
+
+    def _commit(
+        self,
+        plan: _Plan,
+        parts: Sequence[_Part],
+        results: Sequence[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]],
+        states: States,
+        params: Sequence[Any],
+    ) -> None:
+        """Change what the step changes. All of it can be done again without harm: after an interruption it is."""
+        if plan.fresh:
+            for key, missing in plan.fresh:
+                if key in states:
+                    states[key].complete(missing)
+                else:
+                    states[key] = State.hidden(missing)
+            plan.changes, plan.fresh, plan.begins = State.changes, [], False
+        for part in parts:
             if part.table is not None:
                 part.table.run(self.arrays.crew)
-        for result in eager:
+        for result in results:
             self.arrays.store(*result)
-        for part in plan.parts:
+        for part in parts:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
+        scalars, counts = plan.places
         self._scatter(scalars, plan.counts.size, counts)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
+
+    def _only_looks(self, plan: _Plan, grads: Sequence[Any]) -> bool:
+        """Whether this step is there for its states alone.
+
+        torch's distributed checkpoint asks an optimizer for its states by a first step with η=0 and gradients of
+        zeros. It makes them, and is not counted: the next step is the first.
+        """
+        return all(self._hyper[part.group].numbers["lr"] == 0 for part in plan.parts) and all(
+            self.arrays.is_zero(grads[i]) for i in plan.active
+        )
 
     def _holds(
         self,
@@ -247,8 +285,6 @@ class Stepper:
         groups: Sequence[Mapping[str, Any]],
         params: Sequence[Any],
         grads: Sequence[Any],
-        states: States,
-        keys: Sequence[Hashable],
     ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
         """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed.
 
@@ -259,7 +295,7 @@ class Stepper:
         first = [plan.counts.item(k) for k in range(0, plan.counts.size, plan.counts.shape[1])]
         for part in plan.parts:
             if part.table is None:
-                eager += self._compute(plan, part, groups[part.group], params, grads, states, keys)
+                eager += self._compute(plan, part, groups[part.group], params, grads)
                 continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
@@ -287,15 +323,12 @@ class Stepper:
         group: Mapping[str, Any],
         params: Sequence[Any],
         grads: Sequence[Any],
-        states: States,
-        keys: Sequence[Hashable],
     ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
         """An eager part's results, and where they go."""
         hyper, own = self._hyper[part.group].hyper, plan.counts[:, part.members]
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
         for k, i in enumerate(plan.active[part.members]):
-            state = states[keys[i]].peek()
-            arrays = [grads[i], params[i], *(state[name] for name in part.kernel.program.states)]
+            arrays = [grads[i], params[i], *part.states[k]]
             results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(own[:, k].tolist(), hyper), group)
             eager.append((results, arrays[1:], group))
             own[1:, k] = scalars
@@ -337,10 +370,13 @@ class Stepper:
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
-        held = [
-            self._complete(states, keys[i], params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
-            for i, scalars in zip(active, new, strict=True)
+        self._refuse_shared(params, states, keys, active, {i: param for i, (_, param) in forms.items()})
+        present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
+        missing = [
+            self._missing(state, params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
+            for i, state, scalars in zip(active, present, new, strict=True)
         ]
+        held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
         parts: list[_Part] = []
         for (group, dtype, eager), members in kinds.items():
@@ -349,8 +385,9 @@ class Stepper:
             part = _Part(
                 group, kernels[group], dtype, _positions(members), None if alone else np.array(indices, np.int64)
             )
+            part.states = [[held[m][name] for name in part.kernel.program.states] for m in members]
             if not eager:
-                self._lay_out(part, [(i, *forms[i], params[i], held[m]) for i, m in zip(indices, members, strict=True)])
+                self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
             parts.append(part)
 
         alone = parts[0].table if parts and parts[0].indices is None else None
@@ -361,7 +398,9 @@ class Stepper:
                 staged = {i for i, *_ in part.staged_gradients}
                 own = [i for i in (range(len(params)) if part.indices is None else part.indices) if i not in staged]
                 _refuse_unaddressed(sight.faces[3, own])
-        shown = [array for i in active if states[keys[i]].shown for array in states[keys[i]].peek().values()]
+        shown = [
+            array for i, state in zip(active, held, strict=True) if _seen(states, keys[i]) for array in state.values()
+        ]
         return _Plan(
             sight=sight,
             shown=shown,
@@ -374,6 +413,8 @@ class Stepper:
             counts=np.empty((len(self.scalars), len(active))),
             parts=parts,
             pins=arrays.pin([*params, *shown]),
+            fresh=[(keys[i], more) for i, more in zip(active, missing, strict=True) if more],
+            begins=not any(present),
         )
 
     def _check_state(self, where: str, state: Mapping[str, Any], param: Form, kernel: Kernel) -> None:
@@ -394,11 +435,35 @@ class Stepper:
                     "load the state that belongs to it, or clear it."
                 )
 
-    def _complete(
-        self, states: States, key: Hashable, param: Any, kernel: Kernel, scalars: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """The state of a parameter, what is missing of it made; counts 0-dimensional and float64."""
-        held = states[key].peek() if key in states else {}
+    def _refuse_shared(
+        self,
+        params: Sequence[Any],
+        states: States,
+        keys: Sequence[Hashable],
+        active: Sequence[int],
+        forms: Mapping[int, Form],
+    ) -> None:
+        """What a step writes to must lie apart. A state that nobody has seen does."""
+        names = [f"parameter {i}" for i in active]
+        written, how = [params[i] for i in active], [forms[i] for i in active]
+        for i in active:
+            if _seen(states, keys[i]):
+                for name, array in states[keys[i]].peek().items():
+                    if array is not None and name not in self.scalars:
+                        names.append(f"the state {name!r} of parameter {i}")
+                        written.append(array)
+                        how.append(self.arrays.form(array))
+        if pair := sharing(how, self.arrays.describe(written)):
+            first, second = (names[k] for k in pair)
+            raise InputError(
+                f"{first[0].upper()}{first[1:]} and {second} share memory, so one step would change both: "
+                "give one of them, or a copy."
+            )
+
+    def _missing(
+        self, held: Mapping[str, Any], param: Any, kernel: Kernel, scalars: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What a parameter's state lacks; counts are 0-dimensional and float64."""
         missing: dict[str, Any] = {}
         for name, scalar in scalars.items():
             if not self.arrays.is_scalar(value := held.get(name)):
@@ -408,23 +473,19 @@ class Stepper:
         for name in kernel.program.states:
             if held.get(name) is None:
                 missing[name] = self.arrays.zeros(param)
-        if not held:
-            states[key] = State.hidden(missing)
-        elif missing:
-            states[key].update(missing)
-        return states[key].peek()
+        return missing
 
-    def _lay_out(self, part: _Part, tensors: Sequence[tuple[int, Form, Form, Any, Mapping[str, Any]]]) -> None:
+    def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
-        arrays, names = self.arrays, part.kernel.program.states
+        arrays = self.arrays
         columns: list[list[Any]] = []
-        for member, (i, grad, param, p, state) in enumerate(tensors):
+        for member, (grad, param, i, p, states) in enumerate(tensors):
             strides = param.strides if param.dense else param.contiguous
             column = [p]  # in the gradient's place: its address is set at each step
             if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
                 stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                 part.staged_gradients.append((i, member, stage, int(arrays.describe([stage])[0, 0])))
-            for array in (p, *(state[name] for name in names)):
+            for array in (p, *states):
                 form = arrays.form(array)
                 if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
                     stage = arrays.stage(param._replace(dtype=part.dtype), strides)
@@ -435,7 +496,7 @@ class Stepper:
         described = np.stack([arrays.describe(row) for row in map(list, zip(*columns, strict=True))])
         _refuse_unaddressed(described[:, 1])
         addresses = described[:, 0]
-        sizes = [math.prod(param.shape) * param.lanes for _, _, param, *_ in tensors]
+        sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
         kernel: Any = part.kernel.load("numba", part.dtype)
         width = len(part.kernel.program.coefficients)
         part.table = Table(kernel.address, addresses, np.array(sizes, np.int64), width, part.dtype)
@@ -456,7 +517,7 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, F
     if g.lanes > p.lanes:
         raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
     if p.overlaps:
-        raise InputError(f"{where.capitalize()} is expanded: its elements share memory; optimize a copy of it.")
+        raise InputError(f"{where.capitalize()} overlaps itself: its elements share memory; optimize a copy of it.")
     return g, p
 
 
@@ -481,6 +542,10 @@ def _refuse_unaddressed(fingerprints: Ints) -> None:
         raise InputError(
             "An array has no address that a kernel could use: give plain arrays, contiguous copies of these."
         )
+
+
+def _seen(states: States, key: Hashable) -> bool:
+    return key in states and states[key].shown
 
 
 def _is_mutable(value: Any) -> bool:

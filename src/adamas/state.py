@@ -33,6 +33,14 @@ class State(dict[str, Any]):
         """The arrays, not counted as seen: for those who neither keep nor replace them."""
         return MappingProxyType(self) if self._hidden is None else self._hidden
 
+    def complete(self, arrays: Mapping[str, Any]) -> None:
+        """Add arrays that nobody has seen yet."""
+        State.changes += 1
+        if self._hidden is None:
+            dict.update(self, arrays)
+        else:
+            self._hidden.update(arrays)
+
     def show(self) -> None:
         """Let the arrays be seen."""
         if self._hidden is not None:

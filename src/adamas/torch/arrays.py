@@ -148,8 +148,17 @@ class TorchArrays:
                 f"has layout {array.layout}, which is not supported: use a dense one, as "
                 "nn.Embedding(sparse=False) gives, or torch.optim.SparseAdam for these parameters."
             )
+        if array.is_inference() and not torch.is_inference_mode_enabled():
+            raise InputTypeError(
+                "was made in inference mode, so only there can it be changed: step there, or clone it."
+            )
         dtype, lanes = _DTYPES[array.dtype]
-        return Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
+        form = Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
+        if form.readable and (held := array.untyped_storage().nbytes()) < _needed(array, form):
+            raise InputError(
+                f"has a storage of {held} bytes, less than its shape {form.shape} takes: it was freed or cut."
+            )
+        return form
 
     def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
         if group["capturable"] and param.device.type not in ("cpu", "meta"):
@@ -170,6 +179,12 @@ class TorchArrays:
         return (
             type(value) is Tensor and value.shape == () and value.dtype == torch.float64 and value.device.type == "cpu"
         )
+
+    def is_zero(self, array: Tensor) -> bool:
+        local: Any = array
+        if hasattr(local, "to_local"):
+            local = local.to_local()
+        return local.device.type != "meta" and not bool(local.any())
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
         return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
@@ -205,11 +220,18 @@ class TorchArrays:
         return results, [float(s) for s in scalars]
 
     def changed(self, params: Sequence[Tensor]) -> None:
+        if torch.is_inference_mode_enabled():  # whose tensors have no version
+            params = [p for p in params if not p.is_inference()]
         torch.autograd.graph.increment_version(params)
 
     @property
     def crew(self) -> Crew:
         return self._threads
+
+
+def _needed(tensor: Tensor, form: Form) -> int:
+    """Bytes of storage that the tensor reaches into."""
+    return form.bytes[1] and form.bytes[1] + int(tensor.storage_offset()) * form.itemsize
 
 
 def _is_tensor(value: Any) -> bool:
