@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: race test check bench mutants clean
+.PHONY: race test check bench mutants torture clean
 
 race: $(READY)
 	$(BIN)/adamas race
@@ -23,6 +23,9 @@ bench: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+torture: $(READY)
+	$(BIN)/python -m tests.torture
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
