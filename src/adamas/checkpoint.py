@@ -21,7 +21,6 @@ one over the whole file, in which its own place counts as zeros.
 """
 
 import copy
-import fcntl
 import importlib
 import json
 import math
@@ -35,7 +34,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from operator import index
 from pathlib import Path
@@ -413,15 +412,19 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
 def _alone(folder: Path) -> Generator[None]:
     """While this lasts, nobody else saves into the folder; it ends with the process, however that ends."""
     with open(folder / ".lock", "a") as file:
-        # Some network file systems have no locks. There, of two processes that save at once, one may find its file
-        # gone before it is renamed, and fails.
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, "LOCK_EX")
         try:
             yield
         finally:
-            with suppress(OSError):  # a child forked meanwhile holds the file open too
-                fcntl.flock(file, fcntl.LOCK_UN)
+            _lock(file, "LOCK_UN")  # a child forked meanwhile holds the file open too
+
+
+def _lock(file: TextIOWrapper, operation: str) -> None:
+    # Windows and some network file systems have no such locks. There, of two processes that save at once, one may find
+    # its file gone before it is renamed, and fails.
+    with suppress(ImportError, OSError):
+        fcntl = importlib.import_module("fcntl")
+        fcntl.flock(file, getattr(fcntl, operation))
 
 
 def _write(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Any]) -> None:
@@ -451,11 +454,12 @@ def _write(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Any]) 
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the new name
-    finally:
-        os.close(descriptor)
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     _verdicts[_mark(path)] = True
 
 
