@@ -31,7 +31,7 @@ import secrets
 import sys
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from io import BufferedReader, TextIOWrapper
@@ -45,7 +45,7 @@ import numpy as np
 from adamas.errors import InputError, InputTypeError, unknown
 
 
-def save(folder: str | os.PathLike[str], step: int, /, *, keep: int = 3, random: bool = True, **parts: Any) -> Path:
+def save(folder: str | os.PathLike[str], /, step: int, *, keep: int = 3, random: bool = True, **parts: Any) -> Path:
     """Write a checkpoint into a folder, and remove old ones once it is safely there.
 
     The file is written aside, synced and renamed: whatever happens meanwhile, the earlier checkpoints are as they
@@ -121,12 +121,10 @@ def load(folder: str | os.PathLike[str], /, *, random: bool = True, **parts: Any
         InputError: where there are checkpoints but none is intact, or where a part is not in it or does not fit.
             Nothing is changed.
     """
-    found = _newest(Path(folder))
+    found = _newest(Path(folder), [*parts, "random"] if random else [*parts])
     if found is None:
         return None
-    path, file = found
-    with file:
-        step, states = _read(path, file, [*parts, "random"] if random else parts)
+    path, step, states = found
     if "random" in states:
         parts["random"] = _Global()
     for name, part in parts.items():
@@ -226,7 +224,9 @@ def _check_fit(held: Any, saved: Any, where: str) -> None:
         if _looks(held) != _looks(saved):
             raise InputError(f"{where!r} is {_looks(held)}, and {_looks(saved)} was saved. Nothing was changed.")
         if isinstance(held, np.ndarray) and not held.flags.writeable:
-            raise InputError(f"{where!r} is read-only, and is to be filled in place: give a writeable array.")
+            raise InputError(
+                f"{where!r} is read-only, and is to be filled in place: give a writeable array. Nothing was changed."
+            )
     inside = dict(_items(saved))
     for key, value in _items(held):
         _check_fit(value, inside.get(key), f"{where}.{key}")
@@ -323,8 +323,9 @@ def _tensor(kind: str, tensor: Any, where: str, tensors: dict[str, Any]) -> dict
     if tensor.dtype.kind == "c" if is_array else tensor.is_complex():
         pairs = np.stack([tensor.real, tensor.imag], -1) if is_array else _torch().view_as_real(tensor)
         return {"$complex": _tensor(kind, pairs, where, tensors)}
-    if _dtype(tensor) not in (_DTYPES if is_array else _CODES):
-        raise InputTypeError(f"{where!r} is {_looks(tensor)}; the dtype must be one of {', '.join(_CODES)} or complex.")
+    known = _DTYPES if is_array else _CODES
+    if _dtype(tensor) not in known:
+        raise InputTypeError(f"{where!r} is {_looks(tensor)}; the dtype must be one of {', '.join(known)}, or complex.")
     name = where
     while name in tensors or name == "__metadata__":
         name += "~"
@@ -484,11 +485,14 @@ def _mark(path: Path) -> tuple[int, ...]:
 
 def _was_intact(path: Path) -> bool:
     """Whether the file was intact when this process first had to do with it."""
-    mark = _mark(path)
-    if mark not in _verdicts:
-        with path.open("rb") as file:
-            _verdicts[mark] = _is_intact(file)
-    return _verdicts[mark]
+    try:
+        mark = _mark(path)
+        if mark not in _verdicts:
+            with path.open("rb") as file:
+                _verdicts[mark] = _is_intact(file)
+        return _verdicts[mark]
+    except OSError:
+        return False
 
 
 def _is_intact(file: BufferedReader) -> bool:
@@ -500,25 +504,24 @@ def _is_intact(file: BufferedReader) -> bool:
     return start[_CHECKSUM] == digest.hexdigest().encode()
 
 
-def _newest(folder: Path) -> tuple[Path, BufferedReader] | None:
-    """The newest intact checkpoint, open for reading; or the one that the path names."""
+def _newest(folder: Path, names: Sequence[str]) -> tuple[Path, int, dict[str, Any]] | None:
+    """What `_read` finds in the newest intact checkpoint, or in the one that the path names; and its path."""
     paths = [path for _, path in _checkpoints(folder)]
     if folder.is_file() or folder.suffix == ".safetensors":
         paths = [folder]
     damaged: dict[Path, str] = {}
     for path in paths:
         try:
-            file = path.open("rb")
-            if _is_intact(file):
-                for other, reason in damaged.items():
-                    warnings.warn(f"{other} was passed over: {reason}. {path.name} is used.", stacklevel=3)
-                return path, file
-            file.close()
+            with path.open("rb") as file:
+                if _is_intact(file):
+                    for other, reason in damaged.items():
+                        warnings.warn(f"{other} was passed over: {reason}. {path.name} is used.", stacklevel=3)
+                    return path, *_read(path, file, names)
             damaged[path] = "its checksum does not fit its bytes"
         except FileNotFoundError:
             if path == folder:
                 raise InputError(f"There is no file {path}: check the spelling.") from None
-            return _newest(folder)  # a save has just removed it, so there are newer ones
+            return _newest(folder, names)  # a save has just removed it, so there are newer ones
         except OSError as error:
             damaged[path] = str(error.strerror)
     if damaged:
@@ -549,7 +552,7 @@ class _Contents:
         return tensor
 
 
-def _read(path: Path, file: BufferedReader, names: Iterable[str]) -> tuple[int, dict[str, Any]]:
+def _read(path: Path, file: BufferedReader, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """The step and the states of the parts with these names; that of "random" if it is there."""
     try:
         contents = _Contents(file)
@@ -560,7 +563,7 @@ def _read(path: Path, file: BufferedReader, names: Iterable[str]) -> tuple[int, 
             raise unknown(f"part of {path}", missing[0], [name for name in nodes if name != "random"])
         states = {name: _decode(nodes[name], contents) for name in names if name in nodes}
         return int(contents.metadata["step"]), states
-    except InputError:
+    except (InputError, OSError):
         raise
     except Exception as error:
         # The checksum fits, so the file is as it was written, but not by this module. Whatever it made of it ends here.

@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import json
 import os
 import random
 import subprocess
@@ -128,6 +129,12 @@ def test_any_safetensors_library_reads_it(tmp_path: Path) -> None:
         for name in ("flag", "wide", "half"):
             assert same(file.get_tensor(f"model.{name}"), mixed[name])
         assert file.get_tensor("model.z").tolist() == [[1, 2]]
+    # Readers that map the file want each tensor at a multiple of its itemsize.
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8:start])
+    assert start % 8 == 0
+    assert all(entries[f"model.{name}"]["data_offsets"][0] % mixed[name].real.itemsize == 0 for name in mixed)
 
 
 # -- a run goes on ---------------------------------------------------------------------------------------------------
@@ -376,6 +383,14 @@ def test_a_file_may_be_named(tmp_path: Path) -> None:
         checkpoint.load(tmp_path / "step-00000007.safetensors", part=held)
 
 
+def test_what_cannot_be_loaded_into_is_named(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, step=1, part={"n": 1}, n={"n": 1})
+    held = {"n": 2}
+    with pytest.raises(InputError, match=r"'n' is a int: a part is something with .*; a number goes into a dict\."):
+        checkpoint.load(tmp_path, part=held, n=5)
+    assert held == {"n": 2}
+
+
 def test_a_part_that_is_not_in_it_is_named_with_the_nearest(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, 1, model=np.zeros(1))
     with pytest.raises(InputError, match=r"'modle': did you mean 'model'\? Known: model\."):
@@ -408,8 +423,11 @@ def test_a_disk_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return original(path, *args, **kwargs)
 
-    with mock.patch.object(Path, "open", broken), pytest.warns(UserWarning, match="passed over: Input/output error"):
-        assert checkpoint.load(tmp_path, part={}) == 1
+    with mock.patch.object(Path, "open", broken), mock.patch.object(checkpoint, "_verdicts", {}):
+        with pytest.warns(UserWarning, match="passed over: Input/output error"):
+            assert checkpoint.load(tmp_path, part={}) == 1
+        checkpoint.save(tmp_path, 3, keep=2, part={})
+    assert steps(tmp_path) == [1, 2, 3]
 
 
 def test_one_that_goes_while_looking_has_newer_ones(tmp_path: Path) -> None:
