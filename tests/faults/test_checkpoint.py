@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import io
 import json
 import os
 import random
@@ -18,7 +19,7 @@ import pytest
 import adamas.numpy
 from adamas import checkpoint
 from adamas.errors import InputError
-from tests.torture.checkpoints import same
+from tests.torture.checkpoints import files, same
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -476,6 +477,15 @@ def test_the_same_step_is_replaced(tmp_path: Path) -> None:
     for run in ("first", "second"):
         checkpoint.save(tmp_path, 1, part={"run": run})
     assert checkpoint.load(tmp_path, part=held) == 1 and held == {"run": "second"}
+
+
+def test_no_bit_is_without_cover() -> None:
+    file = bytearray(files()[0])
+    assert checkpoint._is_intact(io.BytesIO(file))
+    for place in range(8 * len(file)):
+        file[place // 8] ^= 1 << place % 8
+        assert not checkpoint._is_intact(io.BytesIO(file)), f"bit {place % 8} of byte {place // 8}"
+        file[place // 8] ^= 1 << place % 8
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
