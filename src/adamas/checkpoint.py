@@ -546,8 +546,10 @@ class _Contents:
         begin, end = entry["data_offsets"]
         tensor = library.empty(tuple(entry["shape"]), dtype=getattr(library, _NAMES[entry["dtype"]]), device="cpu")
         memory = _memory(tensor)
+        if begin < 0 or end - begin != len(memory):
+            raise ValueError(f"{name} has other bytes than its shape takes")
         self.file.seek(self.start + begin)
-        if len(memory) != end - begin or self.file.readinto(memory) != len(memory):
+        if self.file.readinto(memory) != len(memory):
             raise ValueError(f"the bytes of {name} are not there")
         return tensor
 
