@@ -121,7 +121,8 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", modules())
-def test_doctests(name: str) -> None:
+def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as missing:

@@ -1,8 +1,8 @@
 """Rule + options → kernel: built once for each combination of static choices, and kept.
 
 Compiled kernels are kept on disk too, in the user's cache folder under the hash of their text, so that a second
-process compiles nothing. ``ADAMAS_CACHE`` names another folder. Where the folder cannot be written, the kernel is
-compiled in memory and works all the same.
+process compiles nothing. ``ADAMAS_CACHE`` names another folder. Where the folder cannot be written, or others can write
+to it too, the kernel is compiled in memory and works all the same.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -118,7 +119,7 @@ def compiled(text: str, name: str) -> ModuleType:
     text = f"# Made by adamas; safe to delete. {_stamp()}\nCACHE = True\n{text}"
     module_name = f"adamas_{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     try:
-        path = cache_folder() / f"{module_name}.py"
+        path = _own_folder() / f"{module_name}.py"
         if not path.exists() or path.read_text() != text:
             _write(path, text)
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -127,7 +128,7 @@ def compiled(text: str, name: str) -> ModuleType:
         sys.modules[module_name] = module  # Numba's cache finds the functions' module by name
         spec.loader.exec_module(module)
     except (OSError, EOFError, pickle.PickleError):
-        # A folder that cannot be written, a full disk, a damaged cache: compile in memory.
+        # A folder that cannot be written or is not ours alone, a full disk, a damaged cache: compile in memory.
         sys.modules.pop(module_name, None)
         module = ModuleType(module_name)
         vars(module).update(_execute(text.replace("CACHE = True", "CACHE = False", 1), name, {}))
@@ -135,9 +136,28 @@ def compiled(text: str, name: str) -> ModuleType:
     return module
 
 
+def _own_folder() -> Path:
+    """The cache folder, made if it is not there.
+
+    Raises:
+        OSError: where it cannot be made, or where others can write to it: what lies in it is run.
+    """
+    folder = cache_folder()
+    for place in (folder, folder / "__pycache__"):  # in which Numba keeps machine code
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = place.stat()
+        if hasattr(os, "geteuid") and (status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022):
+            warnings.warn(
+                f"Kernels are not kept in {place}, which somebody else owns or can write to, but compiled by each "
+                "process: set ADAMAS_CACHE to a folder of your own, or take that right from the others (chmod go-w).",
+                stacklevel=2,
+            )
+            raise PermissionError(f"{place} is not the user's alone")
+    return folder
+
+
 def _write(path: Path, text: str) -> None:
     """Write aside and rename, so that no other process ever reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "w") as file:

@@ -9,4 +9,9 @@ class Trial(NamedTuple):
     reduced: int
 
 
-TRIALS: dict[str, Trial] = {}
+TRIALS: dict[str, Trial] = {
+    "kills during a save": Trial("tests.torture.checkpoints:kill", 150, 12),
+    "flipped bits": Trial("tests.torture.checkpoints:flip", 1000, 50),
+    "truncations": Trial("tests.torture.checkpoints:cut", 100, 16),
+    "full disk": Trial("tests.torture.checkpoints:full", 50, 9),
+}
