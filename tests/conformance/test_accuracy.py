@@ -19,6 +19,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "accuracy.md").read_text()
 
 
 @cache
+def sample(name: str) -> list[accuracy.Start]:
+    """The first of the sequences that the page is made of."""
+    (case,) = (case for case in CASES if case.name == name)
+    return list(accuracy.starts(case, seed=0))
+
+
+@cache
 def told(rule: str) -> tuple[dict[str, float], dict[str, float], float]:
     """What the page says of a rule: roundings and the largest error seen, for Δ and each state; torch's Δ."""
     roundings, seen, eager, states = table(PAGE, "rule")[rule]
@@ -44,9 +51,9 @@ def test_the_page_tells_every_rule() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_step_is_within_the_roundings_told(case: Case) -> None:
-    """The sample is the first of those that the page is made of, and the bits are the same everywhere."""
+    """Not more than was seen: the bits are the same everywhere."""
     _, largest, _ = told(case.rule)
-    for start in accuracy.starts(case, seed=0):
+    for start in sample(case.name):
         for x, error in accuracy.errors(case, start, *accuracy.compiled_step(case, start)).items():
             assert error <= largest[x], x
 
@@ -54,15 +61,15 @@ def test_a_step_is_within_the_roundings_told(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_step_of_torch_is_within_the_roundings(case: Case) -> None:
     bounds, _, _ = told(case.rule)
-    for start in list(accuracy.starts(case, seed=0))[::2]:
+    for start in sample(case.name)[::2]:
         for x, error in accuracy.errors(case, start, *accuracy.eager_step(case, start)).items():
             assert error <= bounds[x], x
 
 
 def test_drift_of_1000_steps() -> None:
-    found = accuracy.drift(["adamas", "torch fused"], n=10_000, seed=0)
+    found = accuracy.drift(["adamas", "torch fused"], n=1000, seed=0)
     assert found["adamas"] <= 1.5e-5
-    ours, *_, theirs = numbers("coordinates", "10000")
+    ours, *_, theirs = numbers("coordinates", "1000")
     assert found["adamas"] == pytest.approx(ours, rel=0.02)
     assert found["torch fused"] == pytest.approx(theirs, rel=0.1) and theirs > 5 * ours
 
@@ -88,8 +95,9 @@ def test_where_decay_stops() -> None:
     assert moved == {2.9e-8: 0.0, 6.1e-8: 1.0}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("betas", [(0.0, 0.5), (0.9, 0.999), (0.9, 0.9999)])
+@pytest.mark.parametrize(
+    ("dtype", "betas"), [("float32", (0.9, 0.999)), ("float64", (0.9, 0.999)), ("float32", (0.9, 0.9999))]
+)
 def test_constant_gradient(dtype: str, betas: tuple[float, float]) -> None:
     """Δ = η sign g at each of 20 000 steps, but for what the moments round: m by 3 units a step, v by 3 and β₂'s."""
     off = accuracy.constant_gradient(dtype, betas)
@@ -116,12 +124,12 @@ def test_the_correction_is_exact(beta: float) -> None:
             assert min(abs(c / exact - 1) for c in coefficients) < 1e-15, t
 
 
-@pytest.mark.parametrize("count", [2.0**24, 2.0**31, 2.0**53 - 1])
+@pytest.mark.parametrize("count", [2.0**24, 2.0**53 - 1])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_large_count_is_a_count(case: Case, count: float) -> None:
     """Where every correction has long become 1 the step is right still, and the count goes on by one."""
-    *_, start = accuracy.starts(case, seed=0)
-    start.states["step"] = np.array(count)
+    last = sample(case.name)[-1]
+    start = accuracy.Start(last.theta, last.grad, {**last.states, "step": np.array(count)})
     param, states = accuracy.compiled_step(case, start)
     assert float(states["step"]) == count + 1
     bounds, _, _ = told(case.rule)

@@ -433,7 +433,7 @@ def held(params: list[Any], optimizer: Any) -> dict[str, Any]:
         numpy = isinstance(p, np.ndarray)
         found[f"θ{i}"] = p.copy() if numpy else p.detach().numpy().copy()
         for name, state in optimizer.state.get(i if numpy else p, {}).items():
-            found[f"{name}{i}"] = np.array(state)
+            found[f"{name}{i}"] = np.array(state if numpy else state.numpy())
     return found
 
 
