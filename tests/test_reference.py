@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tests.cases import CASES
 from tests.reference import textbook
 from tests.reference.gradients import LARGEST, SMALLEST, sequence
 
@@ -523,3 +524,20 @@ def test_gradients_are_the_same_every_time():
     assert any(a is not None and b is not None and (a != b).any() for a, b in zip(first, other, strict=True))
     assert [g.shape for g in sequence(1, 1, 3)] == [(1,)] * 3
     assert [g.shape for g in sequence(1, 0, 2)] == [(0,)] * 2
+
+
+# --- going on ---
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_going_on_equals_never_having_stopped(case):
+    grads = sequence(seed=11, n=N, steps=40, holes=True)
+    oracle = getattr(textbook, case.oracle or case.rule)
+    expected, expected_states = oracle(theta0(), grads, **case.told)
+    for stop in (0, 1, 2, 23):
+        theta, states = oracle(theta0(), grads[:stop], **case.told)
+        theta, states = oracle(theta, grads[stop:], states=states, **case.told)
+        assert_same(theta, expected)
+        assert states.keys() == expected_states.keys()
+        for name, state in states.items():
+            assert_same(state, expected_states[name], scale=1e-30)

@@ -4,7 +4,8 @@ Nothing here is shared with the library: these functions are what it is measured
 
 Every function takes ``theta`` (1-D, copied), ``grads`` (an iterable of 1-D arrays, or None where the
 parameter got no gradient: nothing happens and its count t stands still) and ``lr`` (a number, or a callable
-of t = 1, 2, …), and returns the final theta and its states under torch's names.
+of t = 1, 2, …), and returns the final theta and its states under torch's names. It begins afresh, or goes on from
+``states`` as one of them returned them.
 
 Decay, coupled (``decoupled=False``): λθ joins the gradient, after ``maximize`` has negated it.
 Decoupled, ``decay_after=False``: θ − Δ − ηλθ, with θ from before the step; it equals torch's θ(1−ηλ) − Δ.
@@ -19,6 +20,12 @@ import numpy as np
 
 def _start(theta):
     return np.array(theta, dtype=np.float64)
+
+
+def _held(states, theta, *names):
+    """The count and the states to go on from: zeros at the start."""
+    held = states or {}
+    return int(held.get("step", 0)), *(np.array(held.get(name, np.zeros_like(theta)), np.float64) for name in names)
 
 
 def _rate(lr, t):
@@ -49,6 +56,7 @@ def sgd(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     momentum=0.0,
     dampening=0.0,
@@ -68,8 +76,8 @@ def sgd(
     if momentum_form == "velocity" and dampening != 0:
         raise ValueError("the velocity form has no dampening")
     theta = _start(theta)
-    t = 0
-    buffer = None
+    t, held = _held(states, theta, "momentum_buffer")
+    buffer = held if "momentum_buffer" in (states or {}) else None
     for grad in grads:
         if grad is None:
             continue
@@ -106,6 +114,7 @@ def adagrad(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-2,
     lr_decay=0.0,
     initial_accumulator_value=0.0,
@@ -121,8 +130,9 @@ def adagrad(
     Duchi et al. 2011, diagonal form; torch.optim.Adagrad.
     """
     theta = _start(theta)
-    t = 0
-    s = np.full_like(theta, initial_accumulator_value)
+    t, s = _held(states, theta, "sum")
+    if not t:
+        s = np.full_like(theta, initial_accumulator_value)
     for grad in grads:
         if grad is None:
             continue
@@ -140,6 +150,7 @@ def rmsprop(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-2,
     alpha=0.99,
     eps=1e-8,
@@ -156,10 +167,7 @@ def rmsprop(
     Hinton 2012, lecture 6e; Graves 2013, eq. 38–41 (centered); torch.optim.RMSprop.
     """
     theta = _start(theta)
-    t = 0
-    v = np.zeros_like(theta)
-    mean = np.zeros_like(theta)
-    buffer = np.zeros_like(theta)
+    t, v, mean, buffer = _held(states, theta, "square_avg", "grad_avg", "momentum_buffer")
     for grad in grads:
         if grad is None:
             continue
@@ -192,6 +200,7 @@ def adam(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
@@ -208,10 +217,7 @@ def adam(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    v = np.zeros_like(theta)
-    v_max = np.zeros_like(theta)
+    t, m, v, v_max = _held(states, theta, "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     for grad in grads:
         if grad is None:
             continue
@@ -238,6 +244,7 @@ def adamw(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
@@ -255,6 +262,7 @@ def adamw(
     return adam(
         theta,
         grads,
+        states=states,
         lr=lr,
         betas=betas,
         eps=eps,
@@ -271,6 +279,7 @@ def adamax(
     theta,
     grads,
     *,
+    states=None,
     lr=2e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
@@ -288,9 +297,7 @@ def adamax(
         raise ValueError(eps_form)
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    u = np.zeros_like(theta)
+    t, m, u = _held(states, theta, "exp_avg", "exp_inf")
     for grad in grads:
         if grad is None:
             continue
@@ -312,6 +319,7 @@ def lpadam(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.999),
     p=2.0,
@@ -329,12 +337,11 @@ def lpadam(
     # power 1000 is no hardship there, and nothing needs rearranging. The state exp_p is v^(1/p).
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
+    t, m, u = _held(states, theta, "exp_avg", "exp_p")
     with localcontext(Context(prec=40, Emax=MAX_EMAX, Emin=MIN_EMIN)):
         power = Decimal(p)
         beta2_p = Decimal(beta2) ** power
-        v = [Decimal(0)] * len(theta)
+        v = [Decimal(float(u_i)) ** power for u_i in u]
         for grad in grads:
             if grad is None:
                 continue
@@ -357,6 +364,7 @@ def adabelief(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.999),
     eps=1e-16,
@@ -372,9 +380,7 @@ def adabelief(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    s = np.zeros_like(theta)
+    t, m, s = _held(states, theta, "exp_avg", "exp_avg_var")
     for grad in grads:
         if grad is None:
             continue
@@ -394,6 +400,7 @@ def nadam(
     theta,
     grads,
     *,
+    states=None,
     lr=2e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
@@ -410,10 +417,8 @@ def nadam(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    v = np.zeros_like(theta)
-    product = 1.0
+    t, m, v = _held(states, theta, "exp_avg", "exp_avg_sq")
+    product = float((states or {}).get("mu_product", 1.0))
     for grad in grads:
         if grad is None:
             continue
@@ -436,6 +441,7 @@ def radam(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.999),
     eps=1e-8,
@@ -451,9 +457,7 @@ def radam(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    v = np.zeros_like(theta)
+    t, m, v = _held(states, theta, "exp_avg", "exp_avg_sq")
     rho_inf = 2 / (1 - beta2) - 1
     for grad in grads:
         if grad is None:
@@ -482,6 +486,7 @@ def adopt(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-3,
     betas=(0.9, 0.9999),
     eps=1e-6,
@@ -496,9 +501,7 @@ def adopt(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
-    v = np.zeros_like(theta)
+    t, m, v = _held(states, theta, "exp_avg", "exp_avg_sq")
     for grad in grads:
         if grad is None:
             continue
@@ -520,6 +523,7 @@ def lion(
     theta,
     grads,
     *,
+    states=None,
     lr=1e-4,
     betas=(0.9, 0.99),
     weight_decay=0.0,
@@ -533,8 +537,7 @@ def lion(
     """
     theta = _start(theta)
     beta1, beta2 = betas
-    t = 0
-    m = np.zeros_like(theta)
+    t, m = _held(states, theta, "exp_avg")
     for grad in grads:
         if grad is None:
             continue
