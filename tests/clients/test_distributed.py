@@ -38,7 +38,7 @@ def two(folder):
 
 @pytest.fixture(scope="module")
 def three(two, folder):
-    return launch(3, folder, "resumed")
+    return launch(3, folder, "resumed", "warmup_from_nought")
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +161,8 @@ def test_saved_on_two_loaded_on_one(two, alone, folder):
     same(workers.weights(model), alone[0])
     same(norms, alone[1][SAVED:])
     assert all(float(opt.state[p]["step"]) == STEPS for p in model.parameters())
+
+
+def test_all_processes_count_the_same_steps(three):
+    """So that it does not matter whose count a checkpoint takes."""
+    assert [result["steps"] for result in three["warmup_from_nought"]] == [[1.0, 1.0]] * 3

@@ -269,6 +269,17 @@ def resumed(share: tuple[int, int], folder: Path) -> Any:
     return {"norms": train(model, opt, first=SAVED, share=share), "weights": weights(model)}
 
 
+def warmup_from_nought(share: tuple[int, int], folder: Path) -> Any:
+    """A first step of η = 0, as a linear warm-up has it, where some processes hold nothing but empty shards."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    model = fully_shard(nn.Linear(5, 1).double())
+    opt = adamas.torch.AdamW(model.parameters(), lr=0.0)
+    train(model, opt, last=1, share=share)
+    return {"steps": [float(opt.state[p]["step"]) for p in model.parameters()]}
+
+
 # -- starting them ---------------------------------------------------------------------------------------------
 
 
