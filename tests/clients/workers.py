@@ -182,6 +182,7 @@ def fsdp(share: tuple[int, int], folder: Path) -> Any:
 
     model = sharded()
     opt = adamas.torch.AdamW(decay_groups(model), lr=0.05)
+    get_optimizer_state_dict(model, opt)  # makes the states by a step on trial, which must leave nothing behind
     norms = train(model, opt, last=SAVED, share=share)
     model_state, opt_state = get_state_dict(model, opt)
     dcp.save({"model": model_state, "opt": opt_state}, checkpoint_id=folder / "checkpoint")
