@@ -35,7 +35,7 @@ def trainer(folder, model=None, **optimizer):
         gradient_accumulation_steps=2,
         max_grad_norm=CLIP,
         weight_decay=DECAY,
-        learning_rate=PEAK,
+        learning_rate=9.0,  # is not used beside an optimizer that has its own
         warmup_steps=2,
         logging_steps=1,
         save_steps=SAVED,
@@ -48,7 +48,8 @@ def trainer(folder, model=None, **optimizer):
 
 
 def by_class(folder, cls):
-    return trainer(folder, optimizer_cls_and_kwargs=(cls, dict(OPTIONS)))
+    # the Trainer's groups have its own weight decay
+    return trainer(folder, optimizer_cls_and_kwargs=(cls, {**OPTIONS, "weight_decay": 9.0}))
 
 
 def logged(run):
@@ -84,7 +85,7 @@ def test_what_is_logged(runs):
     (theirs, _), (ours, _) = runs
     told = logged(ours)
     assert [step for step, *_ in told] == list(range(1, STEPS + 1))
-    assert len({rate for _, rate, _ in told}) > 2
+    assert max(rate for _, rate, _ in told) == PEAK
     assert min(norm for *_, norm in told) > CLIP, "each step is clipped"
     torch.testing.assert_close(torch.tensor(told), torch.tensor(logged(theirs)), rtol=1e-5, atol=1e-6)
 
