@@ -17,7 +17,7 @@ for layer in (model[0], model[2], model):
     fully_shard(layer)
 opt = AdamW(model.parameters(), lr=1e-2, weight_decay=0.01)  # after sharding: its states are sharded too
 
-steps = 200
+steps = 100
 schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps)
 torch.manual_seed(dist.get_rank() + 1)  # each process draws batches of its own
 for step in range(steps):
@@ -28,7 +28,7 @@ for step in range(steps):
     opt.step()
     opt.zero_grad()
     schedule.step()
-    if step % 50 == 0 or step == steps - 1:
+    if step % 25 == 0 or step == steps - 1:
         with torch.no_grad():
             loss = nn.functional.mse_loss(model(x), y)
         if dist.get_rank() == 0:
