@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (  # noqa: E402
 )
 
 import adamas.torch  # noqa: E402
-from tests.clients.workers import OPTIONS, SAVED, decay_groups, make_model, train, weights  # noqa: E402
+from tests.clients.workers import OPTIONS, SAVED, decay_groups, make_model, states, train, weights  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # which is what is wanted
 FLATTENED = StateDictOptions(flatten_optimizer_state_dict=True)
@@ -72,6 +72,7 @@ def test_saved_and_loaded_goes_on_as_if_never_stopped(name, options, tmp_path):
     train(model, opt, first=SAVED)
     train(other, resumed, first=SAVED)
     equal(weights(other), weights(model))
+    equal(states(other, resumed), states(model, opt))
 
 
 def test_float32_states_of_bfloat16_weights_stay_float32():
