@@ -3,11 +3,15 @@
 What the processes do is in workers.py.
 """
 
+import os
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="the torch front")
 if not torch.distributed.is_available():
     pytest.skip("this torch is built without torch.distributed", allow_module_level=True)
+
+from filelock import FileLock  # noqa: E402 -- torch needs it too
 
 import adamas.torch  # noqa: E402
 from tests.clients import workers  # noqa: E402
@@ -28,27 +32,38 @@ TWO = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("distributed")
+    """One for all workers of pytest-xdist, so that what one has launched serves the others."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "distributed"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def launched(world, folder, *scenarios):
+    with FileLock(folder / "lock", timeout=300):
+        if not (folder / f"{scenarios[-1]}-{world - 1}.pt").exists():
+            launch(world, folder, *scenarios)
+    return {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(world)] for name in scenarios}
 
 
 @pytest.fixture(scope="module")
 def two(folder):
-    return launch(2, folder, *TWO)
+    return launched(2, folder, *TWO)
 
 
 @pytest.fixture(scope="module")
 def three(two, folder):
-    return launch(3, folder, "resumed", "warmup_from_nought")
+    return launched(3, folder, "resumed", "warmup_from_nought")
 
 
 @pytest.fixture(scope="module")
 def alone():
-    """The run on one process: parameters, norms and states."""
+    """The run of torch's AdamW on one process: parameters, norms and states."""
     return one_process()
 
 
-def same(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+def same(a, b, rtol=1e-10):
+    torch.testing.assert_close(a, b, rtol=rtol, atol=rtol / 100, check_dtype=False)  # torch's counts are float32
 
 
 def test_ddp(two, alone):
@@ -69,7 +84,7 @@ def test_post_local_sgd(two):
 def test_zero_redundancy_optimizer(two, name):
     """Under a schedule, and gone on with from the consolidated state."""
     model = make_model()
-    opt = adamas.torch.AdamW(decay_groups(model), lr=0.05)
+    opt = torch.optim.AdamW(decay_groups(model), lr=0.05)
     schedule = torch.optim.lr_scheduler.ExponentialLR(opt, 0.8)
     workers.train(model, opt, each_step=schedule.step)
     for result in two[name]:
@@ -120,7 +135,7 @@ def test_fsdp2_state_dict_can_be_gathered_whole(two, alone):
 def test_fsdp2_with_every_class(two, name):
     expected, *_ = one_process(name, **OPTIONS[name])
     for result in two["fsdp_every_class"]:
-        same(result[name], expected)
+        same(result[name], expected, 1e-7 if name == "NAdam" else 1e-10)  # torch's Πμ is float32
 
 
 def test_fsdp2_with_parameters_swapped_after_construction(two, alone):
@@ -138,7 +153,7 @@ def test_fsdp2_replicated_and_sharded_on_a_2d_mesh(two, alone, replicas):
 
 def test_shards_and_plain_tensors_in_one_optimizer(two):
     model = make_model()
-    opt = adamas.torch.AdamW(decay_groups(model), lr=0.05)
+    opt = torch.optim.AdamW(decay_groups(model), lr=0.05)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "clip_grad_norm_", lambda params, limit: torch.zeros(()))
         workers.train(model, opt)

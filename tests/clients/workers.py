@@ -99,9 +99,9 @@ def states(model: nn.Module, opt: torch.optim.Optimizer) -> dict[str, Params]:
 
 
 def one_process(name: str = "AdamW", **options: Any) -> tuple[Params, list[torch.Tensor], dict[str, Params]]:
-    """What the others must come to: parameters, norms and states."""
+    """What the others must come to: parameters, norms and states; by torch's own class, where it has one."""
     model = make_model()
-    opt = getattr(adamas.torch, name)(decay_groups(model), **{"lr": 0.05, **options})
+    opt = getattr(torch.optim, name, getattr(adamas.torch, name))(decay_groups(model), **{"lr": 0.05, **options})
     norms = train(model, opt)
     return weights(model), norms, states(model, opt)
 
@@ -284,8 +284,8 @@ def warmup_from_nought(share: tuple[int, int], folder: Path) -> Any:
 # -- starting them ---------------------------------------------------------------------------------------------
 
 
-def launch(world: int, folder: Path, *scenarios: str, seconds: float = 120) -> dict[str, list[Any]]:
-    """Run the scenarios on so many processes; scenario -> what each process returned.
+def launch(world: int, folder: Path, *scenarios: str, seconds: float = 120) -> None:
+    """Run the scenarios on so many processes; what each returns is in ``folder/SCENARIO-RANK.pt``.
 
     Raises:
         RuntimeError: with what the processes printed, if one fails or all take too long.
@@ -316,7 +316,6 @@ def launch(world: int, folder: Path, *scenarios: str, seconds: float = 120) -> d
                 process.wait()
     if any(process.returncode for process in processes):
         raise RuntimeError("\n".join(f"-- process {rank} --\n{o.read_text()}" for rank, o in enumerate(outputs)))
-    return {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(world)] for name in scenarios}
 
 
 def main(rank: int, world: int, folder: Path, scenarios: list[str]) -> None:
