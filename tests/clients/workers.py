@@ -219,6 +219,7 @@ def fsdp_parameters_swapped(share: tuple[int, int], folder: Path) -> Any:
     model = make_model()
     opt = adamas.torch.AdamW(decay_groups(model), lr=0.05)
     shards = sharded()
+    opt.step()  # there are no gradients yet; whoever remembers parameters has seen the plain ones
     new = dict(zip(model.parameters(), shards.parameters(), strict=True))
     for group in opt.param_groups:
         group["params"] = [new[p] for p in group["params"]]
