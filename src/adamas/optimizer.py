@@ -245,8 +245,9 @@ class Stepper:
         torch's distributed checkpoint asks an optimizer for its states by a first step with η=0 and gradients of
         zeros. It makes them, and is not counted: the next step is the first.
         """
+        # All gradients are looked at, whatever the first ones say: processes that share them must ask alike.
         return all(self._hyper[part.group].numbers["lr"] == 0 for part in plan.parts) and all(
-            self.arrays.is_zero(grads[i]) for i in plan.active
+            [self.arrays.is_zero(grads[i]) for i in plan.active]
         )
 
     def _holds(

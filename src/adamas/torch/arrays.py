@@ -181,10 +181,12 @@ class TorchArrays:
         )
 
     def is_zero(self, array: Tensor) -> bool:
-        local: Any = array
-        if hasattr(local, "to_local"):
-            local = local.to_local()
-        return local.device.type != "meta" and not bool(local.any())
+        if array.device.type == "meta":
+            return False
+        others: Any = (array != 0).sum()
+        if hasattr(others, "full_tensor"):  # of all shards, so that all processes say the same
+            others = others.full_tensor()
+        return not others.item()
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
         return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")

@@ -1,0 +1,174 @@
+"""Lightning: automatic and manual optimization, clipping, accumulation, precisions, a resumed run; and Fabric."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the torch front")
+L = pytest.importorskip("lightning", reason="Lightning's Trainer")
+
+import adamas.torch  # noqa: E402
+
+STEPS, CLIP = 8, 0.5
+PRECISIONS = ["32-true", "bf16-mixed", "bf16-true", "64-true"]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),  # nor many rows
+    # Lightning's own use of torch
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.* is deprecated"),
+]
+
+
+class Module(L.LightningModule):
+    """A regression; ``make`` makes the optimizer from groups."""
+
+    def __init__(self, make):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        self.make = make
+
+    def training_step(self, batch, index):
+        x, y = batch
+        return (self.layers(x) - y).square().mean()
+
+    def configure_optimizers(self):
+        matrices = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        opt = self.make([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}])
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, STEPS)
+        return {"optimizer": opt, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Manual(Module):
+    """The same by hand: two accumulated batches, clipped, then a step by closure or without."""
+
+    automatic_optimization = False
+    with_closure = False
+
+    def training_step(self, batch, index):
+        opt = self.optimizers()
+        if index % 2 == 0:
+            opt.zero_grad()
+        loss = super().training_step(batch, index) / 2
+
+        def closure():
+            self.manual_backward(loss)
+            self.clip_gradients(opt, gradient_clip_val=CLIP, gradient_clip_algorithm="norm")
+
+        if index % 2 == 0:
+            self.manual_backward(loss)
+        elif self.with_closure:
+            opt.step(closure=closure)
+            self.lr_schedulers().step()
+        else:
+            closure()
+            opt.step()
+            self.lr_schedulers().step()
+
+
+class ManualWithClosure(Manual):
+    with_closure = True
+
+
+def ours(groups):
+    return adamas.torch.AdamW(groups, lr=0.05, betas=(0.8, 0.95))
+
+
+def theirs(groups):
+    return torch.optim.AdamW(groups, lr=0.05, betas=(0.8, 0.95))
+
+
+def loader(dtype=torch.float32):
+    """An epoch: half of a run."""
+    drawn = torch.randn(STEPS // 2 * 8, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+    data = torch.utils.data.TensorDataset(drawn[:, :5], 3 * drawn[:, 5:])
+    return torch.utils.data.DataLoader(data, batch_size=4)
+
+
+def fit(module, folder, epochs=2, resume=None, precision="32-true", **options):
+    if module.automatic_optimization:
+        options = {"gradient_clip_val": CLIP, "accumulate_grad_batches": 2, **options}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        precision=precision,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(module, loader(torch.float64 if precision == "64-true" else torch.float32), ckpt_path=resume)
+    assert trainer.global_step == epochs * STEPS // 2
+    return trainer
+
+
+def weights(module):
+    return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_automatic_optimization(precision, tmp_path):
+    """With a closure, as Lightning always steps: backward and clipping happen in it."""
+    a, b = Module(ours), Module(theirs)
+    trainer = fit(a, tmp_path, precision=precision)
+    fit(b, tmp_path, precision=precision)
+    assert isinstance(trainer.optimizers[0], adamas.torch.AdamW)
+    assert trainer.optimizers[0].param_groups[0]["lr"] < 1e-6, "the schedule has run to its end"
+    # where weights are bfloat16 torch keeps the moments so too, and ours are float32
+    how = {"rtol": 0.05, "atol": 0.01} if precision == "bf16-true" else {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(weights(a), weights(b), **how)
+    for p in a.parameters():
+        wide = torch.float64 if precision == "64-true" else torch.float32
+        assert trainer.optimizers[0].state[p]["exp_avg"].dtype == wide
+        assert float(trainer.optimizers[0].state[p]["step"]) == STEPS
+
+
+@pytest.mark.parametrize("kind", [Manual, ManualWithClosure])
+def test_manual_optimization(kind, tmp_path):
+    a, b = kind(ours), Module(ours)
+    fit(a, tmp_path)
+    fit(b, tmp_path)
+    torch.testing.assert_close(weights(a), weights(b), rtol=1e-6, atol=1e-7)
+
+
+# Not "64-true": Lightning reads the weights of a checkpoint into a float32 module first.
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_resumed_goes_on_as_if_never_stopped(precision, tmp_path):
+    whole, begun, resumed = Module(ours), Module(ours), Module(ours)
+    fit(whole, tmp_path, precision=precision)
+    fit(begun, tmp_path, epochs=1, precision=precision).save_checkpoint(tmp_path / "half.ckpt")
+    trainer = fit(resumed, tmp_path, resume=tmp_path / "half.ckpt", precision=precision)
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    assert all(float(trainer.optimizers[0].state[p]["step"]) == STEPS for p in resumed.parameters())
+
+
+def test_fabric(tmp_path):
+    """Its optimizer is a subclass of ours, made on the spot."""
+
+    def run(make):
+        module = Module(make)
+        made = module.configure_optimizers()
+        opt, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        fabric = L.Fabric(accelerator="cpu", devices=1)
+        model, opt = fabric.setup(module.layers, opt)
+        for index, (x, y) in enumerate(loader()):
+            fabric.backward((model(x) - y).square().mean() / 2)
+            if index % 2:
+                fabric.clip_gradients(model, opt, max_norm=CLIP)
+                opt.step()
+                schedule.step()
+                opt.zero_grad()
+            if index == 3:
+                fabric.save(tmp_path / "state.ckpt", {"opt": opt})
+                saved = opt.state_dict()
+        assert isinstance(opt, type(made["optimizer"]))
+        return module, opt, saved
+
+    a, opt, saved = run(ours)
+    b, _, _ = run(theirs)
+    torch.testing.assert_close(weights(a), weights(b), rtol=1e-5, atol=1e-6)
+    fabric = L.Fabric(accelerator="cpu", devices=1)
+    fabric.load(tmp_path / "state.ckpt", {"opt": opt})
+    assert [float(state["step"]) for state in opt.state.values()] == [2] * 4
+    assert opt.param_groups[0]["lr"] == saved["param_groups"][0]["lr"]
