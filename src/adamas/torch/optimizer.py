@@ -2,14 +2,14 @@
 # What torch.optim.Optimizer shares with its subclasses has names with an underscore.
 """The class that all optimizers of this front share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
-from adamas.errors import InputTypeError
+from adamas.errors import InputError, InputTypeError
 from adamas.optimizer import Stepper, bind, number, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
@@ -61,6 +61,8 @@ class Optimizer(torch.optim.Optimizer):
     def _check(self, group: dict[str, Any]) -> None:
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
+        if self.rule.source.name == "adam":  # Adam and AdamW: torch's other classes take any tensors
+            _refuse_tensors(group)
 
     def add_param_group(self, param_group: Any) -> None:
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
@@ -187,6 +189,20 @@ class _Gradients(Sequence[Tensor | None]):
 
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
     return {_KEYS.get(name, name): value for name, value in options.items()}
+
+
+def _refuse_tensors(group: Mapping[str, Any]) -> None:
+    """What torch's Adam and AdamW refuse, so that options which pass here pass there."""
+    beta1, beta2 = group["betas"]
+    if isinstance(beta1, Tensor) != isinstance(beta2, Tensor):
+        raise InputError(f"betas must be either both floats or both Tensors: {(beta1, beta2)}; give both in one kind.")
+    if group["foreach"] and not group["capturable"]:
+        for name, value in (("lr", group["lr"]), ("betas[0]", beta1)):
+            if isinstance(value, Tensor):
+                raise InputError(
+                    f"{name} as a Tensor is not supported for capturable=False and foreach=True: leave foreach out, "
+                    "which has no effect here."
+                )
 
 
 def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any) -> type[Optimizer]:
