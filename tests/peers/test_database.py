@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from adamas.errors import InputError
 from tests.peers.kin import INFOS, adamas, assert_near, common, copies, default_dtype, give_gradients, torch
 
 #: What torch's test database gives for a GPU holds its inputs for the CPU too, and tensors for hyperparameters. Each
@@ -95,3 +96,14 @@ def test_an_error_input(name: str, given: Any, record_property: Any) -> None:
     else:
         with pytest.raises(given.error_type, match=given.error_regex):
             make(params, **put.kwargs)
+
+
+@pytest.mark.parametrize("name", [name for name, info in INFOS.items() if info.supports_sparse])
+def test_sparse_gradients(name: str, record_property: Any) -> None:
+    record_property("peer", [name, "sparse", ""])
+    options, _ = INFOS[name].metadata_for_sparse
+    p = torch.nn.Parameter(torch.ones(3, 2))
+    p.grad = torch.eye(3, 2).to_sparse()
+    with pytest.raises(InputError, match=r"has layout torch\.sparse_coo, which is not supported"):
+        getattr(adamas.torch, name)([p], **options).step()
+    pytest.skip("Sparse gradients are refused, with the alternative named.")

@@ -102,7 +102,7 @@ class Optimizer(torch.optim.Optimizer):
             or torch_optimizer._global_optimizer_post_hooks
             or torch.autograd.profiler._is_profiler_enabled
         ):
-            return self._watched(closure)
+            return self._watched() if closure is None else self._watched(closure)  # hooks see the arguments
         return self._step(closure)
 
     # torch wraps `step` in a profiler's record and a walk over hooks, which cost as much as a small step does. Marked
