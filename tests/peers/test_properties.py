@@ -411,6 +411,25 @@ def test_state_dicts_of_older_versions_load(name: str, step: str) -> None:
         assert_same(again, params)
 
 
+def test_adamw_decouples_whatever_it_has_loaded() -> None:
+    """As torch's does, so that an Adam's state dict goes on as AdamW's."""
+    with default_dtype(torch.float64):
+        started, mine, others, own = (parameters(dtype=torch.float64) for _ in range(4))
+        adam = theirs("Adam", started, weight_decay=0.3)
+        steps(adam, started, range(2))
+        a, b = ours("AdamW", mine), theirs("AdamW", others)
+        for optimizer in (a, b):
+            optimizer.load_state_dict(copy.deepcopy(adam.state_dict()))
+        for params, optimizer in ((mine, a), (others, b)):
+            steps(optimizer, params, range(2, 5))
+        assert_near(mine, others)
+    c = ours("AdamW", [{"params": [p], "decoupled": i > 0} for i, p in enumerate(own)])
+    c.load_state_dict(c.state_dict())
+    assert [group["decoupled_weight_decay"] for group in c.param_groups] == [False, True, True]
+    d = pickle.loads(pickle.dumps(c))
+    assert [group["decoupled_weight_decay"] for group in d.param_groups] == [False, True, True]
+
+
 @pytest.mark.parametrize("name", ["Adam", "Lion"])
 def test_a_pickle_of_an_older_version_loads(name: str) -> None:
     params = parameters()

@@ -140,12 +140,16 @@ class Optimizer(torch.optim.Optimizer):
                     self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        before = self.__dict__.get("param_groups", [])
         super().__setstate__(state)
         if "_stepper" not in self.__dict__:
             self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
+        if self.rule.name == "adamw":  # what it loads may be an Adam's: as in torch, that decides nothing here
+            for group, own in zip(self.param_groups, before, strict=False):
+                group["decoupled_weight_decay"] = own["decoupled_weight_decay"]
         self._adopt()
 
     def state_dict(self) -> dict[str, Any]:
