@@ -10,6 +10,7 @@ import pytest
 from tests.peers.kin import (
     ALL,
     PEERS,
+    SHAPES,
     adamas,
     assert_held,
     assert_near,
@@ -343,6 +344,37 @@ def test_a_state_dict_holds_plain_things(name: str) -> None:
         assert loaded["state"][key].keys() == state.keys()
         assert_same(list(loaded["state"][key].values()), list(state.values()))
     assert [*optimizer.state_dict()["state"][0]] == [*state_dict["state"][0]]
+
+
+def test_a_hook_may_give_the_state_dict_another_shape() -> None:
+    params = parameters()
+    optimizer = ours("AdamW", params)
+    steps(optimizer, params, [0])
+    seen = []
+    optimizer.register_state_dict_post_hook(lambda _, given: {"kinds": [type(s) for s in given["state"].values()]})
+    optimizer.register_state_dict_post_hook(lambda _, given: seen.append(given))
+    assert optimizer.state_dict() == {"kinds": [dict, dict, dict]} == seen[0]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_parameters_that_have_not_begun_do_so_after_a_load(name: str) -> None:
+    start = {"initial_accumulator_value": 0.3} if name == "Adagrad" else {}
+    with default_dtype(torch.float64):
+        straight, moved = (parameters(SHAPES, dtype=torch.float64) for _ in range(2))
+        straight += parameters([(3,)], dtype=torch.complex128)
+        moved += parameters([(3,)], dtype=torch.complex128)
+        a, b = theirs(name, straight, **start), ours(name, moved, **start)
+        for step in range(6):
+            give_gradients(straight, moved, seed=step)
+            if step < 4:
+                straight[1].grad = moved[1].grad = straight[3].grad = moved[3].grad = None
+            if step in (2, 4, 5):
+                other = (theirs if step % 2 == 0 else ours)(name, moved, **start)
+                other.load_state_dict(saved(b.state_dict()))
+                b = other
+            a.step()
+            b.step()
+        assert_near(moved, straight)
 
 
 @pytest.mark.parametrize("name", PEERS)

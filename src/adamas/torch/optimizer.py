@@ -2,6 +2,7 @@
 # What torch.optim.Optimizer shares with its subclasses has names with an underscore.
 """The class that all optimizers of this front share."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -157,11 +158,13 @@ class Optimizer(torch.optim.Optimizer):
         for state in self.state.values():
             if isinstance(state, State):
                 state.show()
-        state_dict = super().state_dict()
-        state_dict["state"] = {
-            key: dict(state) if isinstance(state, State) else state for key, state in state_dict["state"].items()
-        }
-        return state_dict
+        hooks = self._optimizer_state_dict_post_hooks
+        # What the hooks see, and may give another shape, is made of plain dicts already.
+        self._optimizer_state_dict_post_hooks = OrderedDict({-1: _plain, **hooks})
+        try:
+            return super().state_dict()
+        finally:
+            self._optimizer_state_dict_post_hooks = hooks
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As in torch.optim, from whose own optimizers it takes state dicts too.
@@ -189,6 +192,10 @@ class _Gradients(Sequence[Tensor | None]):
 
     def __getitem__(self, i: Any) -> Any:
         return self.params[i].grad
+
+
+def _plain(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+    state_dict["state"] = {key: dict(s) if isinstance(s, State) else s for key, s in state_dict["state"].items()}
 
 
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
