@@ -356,6 +356,28 @@ def test_a_hook_may_give_the_state_dict_another_shape() -> None:
     assert optimizer.state_dict() == {"kinds": [dict, dict, dict]} == seen[0]
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_hook_may_change_what_is_loaded(name: str) -> None:
+    """Here it gives each parameter the state of the other, as one does that goes by names."""
+    params = parameters([(3,), (3,)])
+    optimizer, swapped = ours(name, params), ours(name, params[::-1])
+    steps(optimizer, params, range(2))
+    seen = []
+
+    def swap(_: Any, given: dict[str, Any]) -> dict[str, Any]:
+        return {**given["wrapped"], "state": {1 - key: state for key, state in given["wrapped"]["state"].items()}}
+
+    def look(opt: Any) -> None:
+        seen.append(copy.deepcopy([[*opt.state[p].values()] for p in params]))
+
+    swapped.register_load_state_dict_pre_hook(swap)
+    swapped.register_load_state_dict_post_hook(look)
+    swapped.load_state_dict({"wrapped": saved(optimizer.state_dict())})
+    for p, state in zip(params, seen[0], strict=True):
+        assert_same([*swapped.state[p].values()], [*optimizer.state[p].values()])
+        assert_same(state, [*optimizer.state[p].values()])
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_parameters_that_have_not_begun_do_so_after_a_load(name: str) -> None:
     start = {"initial_accumulator_value": 0.3} if name == "Adagrad" else {}

@@ -171,7 +171,17 @@ class Optimizer(torch.optim.Optimizer):
 
         Tensors are copied, and float32 states of float16 or bfloat16 parameters stay float32.
         """
-        super().load_state_dict(state_dict)
+        state_dict = state_dict.copy()
+        before, after = self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks
+        for hook in before.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        self._optimizer_load_state_dict_pre_hooks = OrderedDict()
+        self._optimizer_load_state_dict_post_hooks = OrderedDict()
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks = before, after
         ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for i, p in zip(ids, params, strict=True):
@@ -179,6 +189,8 @@ class Optimizer(torch.optim.Optimizer):
                 if isinstance(value, Tensor) and name in self.state[p]:
                     device = "cpu" if name in self._stepper.scalars else p.device
                     self.state[p][name] = value.detach().to(device, copy=True)
+        for hook in after.values():
+            hook(self)
 
 
 class _Gradients(Sequence[Tensor | None]):
