@@ -240,7 +240,7 @@ def test_a_closure_that_fails_leaves_all_as_it_was(name: str) -> None:
 
 
 def test_step_hooks_are_called_in_torchs_order() -> None:
-    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+    from torch.optim import optimizer as torchs
 
     def run(make: Any) -> list[Any]:
         (p,) = parameters([(3,)])
@@ -257,9 +257,9 @@ def test_step_hooks_are_called_in_torchs_order() -> None:
 
         own = optimizer.register_step_pre_hook(note("pre"))
         handles = [
-            register_optimizer_step_post_hook(note("global post")),
+            torchs.register_optimizer_step_post_hook(note("global post")),
             optimizer.register_step_post_hook(note("post")),
-            register_optimizer_step_pre_hook(note("global pre")),
+            torchs.register_optimizer_step_pre_hook(note("global pre")),
             optimizer.register_step_pre_hook(note("second pre")),
         ]
         try:
@@ -275,6 +275,26 @@ def test_step_hooks_are_called_in_torchs_order() -> None:
 
     assert run(ours) == run(theirs)
     assert [what for what, *_ in run(ours)][:5] == ["global pre", "pre", "second pre", "post", "global post"]
+
+
+@pytest.mark.parametrize("when", ["pre", "post"])
+@pytest.mark.parametrize("whose", ["everybody's", "its own"])
+def test_a_step_hook_is_called_where_it_is_the_only_one(when: str, whose: str) -> None:
+    from torch.optim import optimizer as torchs
+
+    (p,) = parameters([(3,)])
+    optimizer = ours("AdamW", [p])
+    steps(optimizer, [p], [0])
+    everybodys = getattr(torchs, f"register_optimizer_step_{when}_hook")
+    register = everybodys if whose == "everybody's" else getattr(optimizer, f"register_step_{when}_hook")
+    seen: list[Any] = []
+    handle = register(lambda opt, args, kwargs: seen.append(opt))
+    try:
+        steps(optimizer, [p], [1])
+    finally:
+        handle.remove()
+    steps(optimizer, [p], [2])
+    assert seen == [optimizer]
 
 
 def test_a_pre_hook_may_change_the_arguments() -> None:
