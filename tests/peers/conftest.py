@@ -8,8 +8,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     runs: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for how in ("passed", "failed", "skipped"):
         for report in terminalreporter.getreports(how):
-            # A run on several processes hands on the properties of a report, and nothing else.
-            for name, kind, which in (value for key, value in report.user_properties if key == "peer"):
+            # A run on several processes hands on the properties of a report and nothing else; a module's has none.
+            properties = getattr(report, "user_properties", ())
+            for name, kind, which in (value for key, value in properties if key == "peer"):
                 runs[name].append((how, kind, which))
     if runs:
         terminalreporter.section("torch's database over the classes of adamas.torch")
