@@ -23,6 +23,7 @@ TESTS = [
     ["tests/conformance/test_trajectories.py", "-k", "textbook and numba and float64"],
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/conformance"],
+    ["tests/peers"],
 ]
 
 
@@ -37,6 +38,7 @@ class Mutant:
 
 
 ADAM, DRIVER, OPTIMIZER = "rules/adam.py", "driver.py", "optimizer.py"
+TORCH, TENSORS = "torch/optimizer.py", "torch/arrays.py"
 SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
 
 MUTANTS = [
@@ -292,6 +294,51 @@ MUTANTS = [
         "step=_ARRAYS.scalars(1.0, 1)[0]",
         "step=_ARRAYS.scalars(0.0, 1)[0]",
     ),
+    # what torch asks of an optimizer
+    Mutant("a negative η is taken", "hyperparameters.py", "return 0 <= x < math.inf", "return x < math.inf"),
+    Mutant("an error in other words", "hyperparameters.py", '"lr_decay": ("lr_decay value"', '"lr_decay": ("decay"'),
+    Mutant(
+        "foreach is taken with a tensor for η", TORCH, 'if group["foreach"] and not group["capturable"]:', "if False:"
+    ),
+    Mutant("one β may be a tensor", TORCH, "if isinstance(beta1, Tensor) != isinstance(beta2, Tensor):", "if False:"),
+    Mutant(
+        "fused is taken with differentiable", TORCH, 'if defaults["fused"] and defaults["differentiable"]:', "if False:"
+    ),
+    Mutant("a new group is not checked", TORCH, "            self._check({**self.defaults, **param_group})\n", ""),
+    Mutant("a generator of parameters is used up", TORCH, 'param_group["params"] = params = list(', "params = list("),
+    Mutant(
+        "a tensor's axes pass on",
+        TENSORS,
+        "value.reshape(()) if isinstance(value, Tensor)",
+        "value if isinstance(value, Tensor)",
+    ),
+    Mutant("a closure runs without gradients", TORCH, "with torch.enable_grad():", "if True:"),
+    Mutant("a closure's loss is lost", TORCH, "        return loss\n", ""),
+    Mutant("a closure runs twice", TORCH, "loss = closure()", "closure()\n                loss = closure()"),
+    Mutant("global hooks are not called", TORCH, "            or torch_optimizer._global_optimizer_post_hooks\n", ""),
+    Mutant(
+        "a hook sees a closure that is none",
+        TORCH,
+        "self._watched() if closure is None else self._watched(closure)",
+        "self._watched(closure)",
+    ),
+    Mutant("the profiler sees no step", TORCH, "            or torch.autograd.profiler._is_profiler_enabled\n", ""),
+    Mutant(
+        "a gradient is touched",
+        OPTIMIZER,
+        "self.arrays.copy(grads[i], stage)",
+        "self.arrays.copy(grads[i].neg_().neg_(), stage)",
+    ),
+    Mutant(
+        "a state dict holds states of ours",
+        TORCH,
+        "dict(s) if isinstance(s, State) else s for",
+        "s for",
+    ),
+    Mutant("what a hook made is not loaded", TORCH, "state_dict = state_dict if changed is None else changed", "pass"),
+    Mutant("options of an older version stay out", TORCH, "group.setdefault(name, value)", "pass"),
+    Mutant("a count that was a float begins anew", OPTIMIZER, "self.arrays.copy(float(value), scalar)", "pass"),
+    Mutant("AdamW couples what an Adam saved", TORCH, 'if self.rule.name == "adamw":', "if False:"),
 ]
 
 

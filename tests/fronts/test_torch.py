@@ -495,6 +495,21 @@ def test_a_tensor_learning_rate_is_read_at_each_step():
     torch.testing.assert_close(p.detach(), start - 0.75)
 
 
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_a_hyperparameter_may_be_a_tensor_of_one_element_and_some_axes(differentiable):
+    p, q = torch.ones(()), torch.ones(())
+    options = {"amsgrad": True, "differentiable": differentiable}
+    betas = torch.tensor([[[0.9]]], dtype=torch.float64), torch.tensor([[0.99]], dtype=torch.float64)
+    a = adamas.torch.AdamW([p], lr=torch.tensor([0.1], dtype=torch.float64), betas=betas, **options)
+    b = adamas.torch.AdamW([q], lr=0.1, betas=(0.9, 0.99), **options)
+    for x in (1.0, -2.0):
+        p.grad, q.grad = torch.tensor(x), torch.tensor(x)
+        a.step()
+        b.step()
+    assert p.shape == () and a.state[p]["max_exp_avg_sq"].shape == ()
+    torch.testing.assert_close(p, q)
+
+
 # -- copies -----------------------------------------------------------------------------------------------------------
 
 

@@ -210,8 +210,10 @@ class TorchArrays:
         self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any]
     ) -> tuple[Sequence[Any], Sequence[float]]:
         param = arrays[1]
-        host = kernel.host_of_tensors if any(map(_is_tensor, arguments)) else kernel.host
-        coefficients, scalars = host(*arguments)
+        if any(map(_is_tensor, arguments)):
+            coefficients, scalars = kernel.host_of_tensors(*map(_scalar, arguments))
+        else:
+            coefficients, scalars = kernel.host(*arguments)
         if torch.is_grad_enabled():  # the graph keeps what it read, and the originals are written to afterwards
             arrays = [a.clone() for a in arrays]
         real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
@@ -238,3 +240,10 @@ def _needed(tensor: Tensor, form: Form) -> int:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_is_tensor, value)))
+
+
+def _scalar(value: Any) -> Any:
+    """A hyperparameter whose tensors have lost their axes, which would pass on to all that they are multiplied with."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_scalar, value))
+    return value.reshape(()) if isinstance(value, Tensor) else value

@@ -2,14 +2,15 @@
 # What torch.optim.Optimizer shares with its subclasses has names with an underscore.
 """The class that all optimizers of this front share."""
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
-from adamas.errors import InputTypeError
+from adamas.errors import InputError, InputTypeError
 from adamas.optimizer import Stepper, bind, number, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
@@ -61,6 +62,8 @@ class Optimizer(torch.optim.Optimizer):
     def _check(self, group: dict[str, Any]) -> None:
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
+        if self.rule.source.name == "adam":  # Adam and AdamW: torch's other classes take any tensors
+            _refuse_tensors(group)
 
     def add_param_group(self, param_group: Any) -> None:
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
@@ -100,7 +103,7 @@ class Optimizer(torch.optim.Optimizer):
             or torch_optimizer._global_optimizer_post_hooks
             or torch.autograd.profiler._is_profiler_enabled
         ):
-            return self._watched(closure)
+            return self._watched() if closure is None else self._watched(closure)  # hooks see the arguments
         return self._step(closure)
 
     # torch wraps `step` in a profiler's record and a walk over hooks, which cost as much as a small step does. Marked
@@ -138,12 +141,16 @@ class Optimizer(torch.optim.Optimizer):
                     self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        before = self.__dict__.get("param_groups", [])
         super().__setstate__(state)
         if "_stepper" not in self.__dict__:
             self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
+        if self.rule.name == "adamw":  # what it loads may be an Adam's: as in torch, that decides nothing here
+            for group, own in zip(self.param_groups, before, strict=False):
+                group["decoupled_weight_decay"] = own["decoupled_weight_decay"]
         self._adopt()
 
     def state_dict(self) -> dict[str, Any]:
@@ -151,18 +158,30 @@ class Optimizer(torch.optim.Optimizer):
         for state in self.state.values():
             if isinstance(state, State):
                 state.show()
-        state_dict = super().state_dict()
-        state_dict["state"] = {
-            key: dict(state) if isinstance(state, State) else state for key, state in state_dict["state"].items()
-        }
-        return state_dict
+        hooks = self._optimizer_state_dict_post_hooks
+        # What the hooks see, and may give another shape, is made of plain dicts already.
+        self._optimizer_state_dict_post_hooks = OrderedDict({-1: _plain, **hooks})
+        try:
+            return super().state_dict()
+        finally:
+            self._optimizer_state_dict_post_hooks = hooks
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As in torch.optim, from whose own optimizers it takes state dicts too.
 
         Tensors are copied, and float32 states of float16 or bfloat16 parameters stay float32.
         """
-        super().load_state_dict(state_dict)
+        state_dict = state_dict.copy()
+        before, after = self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks
+        for hook in before.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        self._optimizer_load_state_dict_pre_hooks = OrderedDict()
+        self._optimizer_load_state_dict_post_hooks = OrderedDict()
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks = before, after
         ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         for i, p in zip(ids, params, strict=True):
@@ -170,6 +189,8 @@ class Optimizer(torch.optim.Optimizer):
                 if isinstance(value, Tensor) and name in self.state[p]:
                     device = "cpu" if name in self._stepper.scalars else p.device
                     self.state[p][name] = value.detach().to(device, copy=True)
+        for hook in after.values():
+            hook(self)
 
 
 class _Gradients(Sequence[Tensor | None]):
@@ -185,8 +206,26 @@ class _Gradients(Sequence[Tensor | None]):
         return self.params[i].grad
 
 
+def _plain(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+    state_dict["state"] = {key: dict(s) if isinstance(s, State) else s for key, s in state_dict["state"].items()}
+
+
 def _torch_names(options: dict[str, Any]) -> dict[str, Any]:
     return {_KEYS.get(name, name): value for name, value in options.items()}
+
+
+def _refuse_tensors(group: Mapping[str, Any]) -> None:
+    """What torch's Adam and AdamW refuse, so that options which pass here pass there."""
+    beta1, beta2 = group["betas"]
+    if isinstance(beta1, Tensor) != isinstance(beta2, Tensor):
+        raise InputError(f"betas must be either both floats or both Tensors: {(beta1, beta2)}; give both in one kind.")
+    if group["foreach"] and not group["capturable"]:
+        for name, value in (("lr", group["lr"]), ("betas[0]", beta1)):
+            if isinstance(value, Tensor):
+                raise InputError(
+                    f"{name} as a Tensor is not supported for capturable=False and foreach=True: leave foreach out, "
+                    "which has no effect here."
+                )
 
 
 def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaults: Any) -> type[Optimizer]:
