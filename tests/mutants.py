@@ -235,7 +235,7 @@ MUTANTS = [
         "form.dtype == part.dtype and form.lies(strides)",
         "form.dtype == part.dtype",
     ),
-    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes == State.changes\n            and ", ""),
+    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes is State.changes\n            and ", ""),
     Mutant(
         "a re-pointed state goes unseen",
         OPTIMIZER,
@@ -251,10 +251,10 @@ MUTANTS = [
     Mutant(
         "hyperparameters are read once",
         OPTIMIZER,
-        "if self.kernel is None or self.mutable or values != self.values:",
+        "if self.kernel is None or not same:",
         "if self.kernel is None:",
     ),
-    Mutant("a tensor η is read once", OPTIMIZER, "self.mutable = any(", "self.mutable = False and any("),
+    Mutant("a tensor η is read once", OPTIMIZER, "mutable = any(", "mutable = False and any("),
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
@@ -270,15 +270,15 @@ MUTANTS = [
     Mutant("autograd is not told", "torch/arrays.py", "torch.autograd.graph.increment_version(params)", "pass"),
     Mutant(
         "loading takes hold of the caller's tensors",
-        "torch/optimizer.py",
-        "value.detach().to(device, copy=True)",
-        "value.detach().to(device)",
+        "torch/arrays.py",
+        "array, dtype = array.detach(), torch.promote_types(array.dtype, _wide(param))\n",
+        "return array\n",
     ),
     Mutant(
         "narrow parameters have narrow states",
         "torch/arrays.py",
-        "wide = torch.float32 if param.dtype in",
-        "wide = param.dtype if param.dtype in",
+        "return torch.float32 if param.dtype in",
+        "return param.dtype if param.dtype in",
     ),
     Mutant(
         "a complex gradient's lazy conjugate is forgotten",
@@ -288,9 +288,9 @@ MUTANTS = [
     ),
     Mutant(
         "a torch SGD's buffer begins anew",
-        "torch/optimizer.py",
-        "step=_ARRAYS.scalars(1.0, 1)[0]",
-        "step=_ARRAYS.scalars(0.0, 1)[0]",
+        "loading.py",
+        '"step": 1.0}',
+        '"step": 0.0}',
     ),
 ]
 

@@ -20,6 +20,7 @@ class Form(NamedTuple):
         shape: in elements.
         strides: in elements.
         readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
+        writable: whether it may be changed.
     """
 
     dtype: str
@@ -27,6 +28,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     readable: bool
+    writable: bool = True
 
     @property
     def contiguous(self) -> tuple[int, ...]:
@@ -155,7 +157,7 @@ class Arrays(Protocol):
         """How the array lies.
 
         Raises:
-            InputTypeError: where it is no array of floating-point or complex numbers.
+            InputError: where it is no array of floating-point or complex numbers, or its memory is gone.
         """
         ...
 
@@ -165,6 +167,10 @@ class Arrays(Protocol):
 
     def zeros(self, param: Any) -> Any:
         """A new state of the parameter's shape and layout."""
+        ...
+
+    def adopted(self, array: Any, param: Any) -> Any:
+        """A copy of somebody's state, laid out like the parameter, and as wide as its states at least."""
         ...
 
     def scalars(self, value: float, count: int) -> Sequence[Any]:

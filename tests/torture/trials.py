@@ -9,4 +9,6 @@ class Trial(NamedTuple):
     reduced: int
 
 
-TRIALS: dict[str, Trial] = {}
+TRIALS: dict[str, Trial] = {
+    "state-dict mutations": Trial("tests.torture.state_dicts:mutated", 2000, 60),
+}

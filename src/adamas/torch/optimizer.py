@@ -2,15 +2,17 @@
 # What torch.optim.Optimizer shares with its subclasses has names with an underscore.
 """The class that all optimizers of this front share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
-from adamas.errors import InputTypeError
-from adamas.optimizer import Stepper, bind, number, signature
+from adamas.errors import InputError, InputTypeError, misspelt
+from adamas.hyperparameters import number
+from adamas.loading import counted, load
+from adamas.optimizer import Stepper, bind, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
 from adamas.torch.arrays import TorchArrays
@@ -59,6 +61,9 @@ class Optimizer(torch.optim.Optimizer):
         self._adopt()
 
     def _check(self, group: dict[str, Any]) -> None:
+        for flag in _FLAGS:
+            if not (group[flag] is None or isinstance(group[flag], bool)):
+                raise InputTypeError(f"Invalid {flag} value: {group[flag]!r}: it must be True, False or None.")
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
 
@@ -66,6 +71,8 @@ class Optimizer(torch.optim.Optimizer):
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
         if isinstance(param_group, dict):
             param_group = _torch_names(param_group)
+            for name in param_group:
+                misspelt(f"hyperparameter of {self.rule.name}", name, [*self.defaults, "params", "param_names"])
             self._check({**self.defaults, **param_group})
             params = param_group.get("params", ())
             if not isinstance(params, Tensor | set):
@@ -129,22 +136,24 @@ class Optimizer(torch.optim.Optimizer):
 
     def _adopt(self) -> None:
         """Take over states that came from elsewhere."""
-        self.state = States(self.state)
-        self._stepper.forget()
-        if self.rule.source.name == "sgd":  # torch's SGD keeps no count: where it has a buffer, it has begun
-            for p, state in self.state.items():
-                if "step" not in state:
-                    begun = state.get("momentum_buffer") is not None
-                    self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
+        self.state = self._states(self.state)
+
+    def _states(self, given: Mapping[Any, Any]) -> States:
+        """States that came from elsewhere, as a step takes them."""
+        states = States(given)
+        for p, state in states.items():
+            if isinstance(state, State) and (begun := counted(self.rule, state.peek())) is not state.peek():
+                states[p] = State(begun)
+        return states
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        whole = {**vars(self), **state}
+        for group in whole["param_groups"]:
+            for name, value in whole["defaults"].items():
+                group.setdefault(name, value)
+        super().__setstate__({**state, "state": self._states(whole["state"])})
         if "_stepper" not in self.__dict__:
             self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
-        self._adopt()
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch.optim; torch's own optimizers load it."""
@@ -157,19 +166,37 @@ class Optimizer(torch.optim.Optimizer):
         }
         return state_dict
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def load_state_dict(self, state_dict: Any) -> None:
         """As in torch.optim, from whose own optimizers it takes state dicts too.
 
-        Tensors are copied, and float32 states of float16 or bfloat16 parameters stay float32.
+        All of it is verified and copied before anything is changed. States are laid out like their parameters, and
+        keep their precision: float32 states of float16 or bfloat16 parameters stay float32.
+
+        Raises:
+            InputError: where it does not fit this optimizer; nothing is changed.
         """
-        super().load_state_dict(state_dict)
-        ids = [i for group in state_dict["param_groups"] for i in group["params"]]
+        if isinstance(state_dict, dict):
+            state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         params = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(ids, params, strict=True):
-            for name, value in state_dict["state"].get(i, {}).items():
-                if isinstance(value, Tensor) and name in self.state[p]:
-                    device = "cpu" if name in self._stepper.scalars else p.device
-                    self.state[p][name] = value.detach().to(device, copy=True)
+        names = [f"parameter {i}" for i in range(len(params))]
+        groups, states, rest = load(
+            self.rule, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, others=True
+        )
+        for k, (group, own) in enumerate(zip(groups, self.param_groups, strict=True)):
+            self._check(group)
+            given = group.setdefault("param_names", own.get("param_names"))
+            if given is None:
+                del group["param_names"]
+            elif not (isinstance(given, list) and len(given) == len(group["params"])):
+                raise InputError(f"The 'param_names' of group {k} are {given!r}: give a list, a name per parameter.")
+        held = {params[i]: State.hidden(state) for i, state in states.items()}
+        self.__setstate__({"state": States({**held, **rest}), "param_groups": groups})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
 
 class _Gradients(Sequence[Tensor | None]):
