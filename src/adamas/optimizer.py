@@ -378,7 +378,7 @@ class Stepper:
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
-        self._refuse_shared(params, states, keys, active, {i: param for i, (_, param) in forms.items()})
+        self._refuse_shared(params, grads, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
             self._missing(state, params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
@@ -438,14 +438,15 @@ class Stepper:
     def _refuse_shared(
         self,
         params: Sequence[Any],
+        grads: Sequence[Any],
         states: States,
         keys: Sequence[Hashable],
         active: Sequence[int],
-        forms: Mapping[int, Form],
+        forms: Mapping[int, tuple[Form, Form]],
     ) -> None:
-        """What a step writes to must lie apart. A state that nobody has seen does."""
+        """What a step writes to must lie apart, from gradients too. A state that nobody has seen does."""
         names = [f"parameter {i}" for i in active]
-        written, how = [params[i] for i in active], [forms[i] for i in active]
+        written, how = [params[i] for i in active], [forms[i][1] for i in active]
         for i in active:
             if _seen(states, keys[i]):
                 for name, array in states[keys[i]].peek().items():
@@ -453,7 +454,16 @@ class Stepper:
                         names.append(f"the state {name!r} of parameter {i}")
                         written.append(array)
                         how.append(self.arrays.form(array))
-        if pair := sharing(how, self.arrays.describe(written)):
+        # A gradient that is its parameter, element for element, is read before it is written.
+        described, read = self.arrays.describe(written), self.arrays.describe([grads[i] for i in active])
+        apart = [
+            k
+            for k, (grad, param) in enumerate(map(forms.__getitem__, active))
+            if read[0, k] != described[0, k] or not grad.lies(param.strides)
+        ]
+        described = np.concatenate([described, read[:, apart]], axis=1)
+        names += [f"the gradient of parameter {active[k]}" for k in apart]
+        if pair := sharing([*how, *(forms[active[k]][0] for k in apart)], described, len(written)):
             first, second = (names[k] for k in pair)
             raise InputError(
                 f"{first[0].upper()}{first[1:]} and {second} share memory, so one step would change both: "

@@ -40,7 +40,8 @@ class Scene:
             held = torch.tensor(wide).to(getattr(torch, kind)) if self.torch else wide.astype(kind)
             self.memory.append(held)
             self.params.append(held[..., ::2] if k == 2 else held)  # the third has gaps
-        make = getattr(adamas, front).optimizer(rule)
+        library = getattr(adamas, front)
+        make = getattr(library, rule, None) or library.optimizer(rule)
         differentiable = options.pop("differentiable", False)
         groups = [{"params": self.params[:3]}, {"params": self.params[3:], "lr": 0.02}]
         if differentiable:
@@ -69,6 +70,18 @@ class Scene:
             around(lambda: self.optimizer.step(grads))
         self.steps += 1
 
+    def move(self) -> None:
+        """Two parameters go elsewhere; where they were is spoilt."""
+        for group, at, k in ((0, 0, 0), (1, 0, 3)):
+            old = self.params[k]
+            if self.torch:
+                self.memory[k] = old.detach().clone()
+                spoilt, old.data = old.data, self.memory[k]
+                spoilt.fill_(float("nan"))
+            else:
+                self.memory[k] = self.params[k] = self.optimizer.param_groups[group]["params"][at] = old.copy()
+                old.fill(np.nan)
+
     def bits(self) -> Bits:
         """All that a step may change, without a look that would be noticed."""
         held = {f"θ{k}": _bytes(memory) for k, memory in enumerate(self.memory)}
@@ -89,12 +102,12 @@ def _bytes(array: Any) -> bytes:
 
 #: name -> how it is made.
 SCENES: dict[str, Callable[[], Scene]] = {
-    "torch, AdamW": lambda: Scene("torch", "adamw", amsgrad=True),
-    "torch, NAdam, partly eager": lambda: Scene("torch", "nadam", differentiable=True),
-    "torch, RMSprop": lambda: Scene("torch", "rmsprop", centered=True, momentum=0.5),
-    "numpy, Adam": lambda: Scene("numpy", "adam", weight_decay=0.1),
-    "numpy, NAdam": lambda: Scene("numpy", "nadam"),
-    "numpy, nesterov": lambda: Scene("numpy", "nesterov"),
+    "torch, AdamW": lambda: Scene("torch", "AdamW", amsgrad=True),
+    "torch, NAdam, partly eager": lambda: Scene("torch", "NAdam", differentiable=True),
+    "torch, RMSprop": lambda: Scene("torch", "RMSprop", centered=True, momentum=0.5),
+    "numpy, Adam": lambda: Scene("numpy", "Adam", weight_decay=0.1),
+    "numpy, NAdam": lambda: Scene("numpy", "NAdam"),
+    "numpy, nesterov": lambda: Scene("numpy", "SGD", momentum=0.9, nesterov=True),
 }
 
 
@@ -139,7 +152,9 @@ class Interruption:
             sys.settrace(before)
 
 
-def interrupted(make: Callable[[], Scene], steps: int, at: int, twin: "Twin", once: str = "") -> bool:
+def interrupted(
+    make: Callable[[], Scene], steps: int, at: int, twin: "Twin", once: str = "", moved: bool = False
+) -> bool:
     """Interrupt a step; whether it was long enough for that.
 
     Raises:
@@ -148,6 +163,8 @@ def interrupted(make: Callable[[], Scene], steps: int, at: int, twin: "Twin", on
     scene = make()
     for _ in range(steps):
         scene.step()
+    if moved:
+        scene.move()
     interruption = Interruption(at, once)
     try:
         scene.step(interruption.during)

@@ -23,7 +23,7 @@ from tests.faults.scenes import SCENES, Scene, Twin, interrupted  # noqa: E402
 def walk(name: str, steps: int, stride: int, once: str = "") -> int:
     """Interrupt at every so many places; how many that were."""
     twin, at = Twin(SCENES[name]), 1
-    while interrupted(SCENES[name], steps, at, twin, once):
+    while interrupted(SCENES[name], steps, at, twin, once, moved=bool(at % 2)):
         at += stride
     return at // stride
 

@@ -11,4 +11,6 @@ class Trial(NamedTuple):
 
 TRIALS: dict[str, Trial] = {
     "state-dict mutations": Trial("tests.torture.state_dicts:mutated", 2000, 60),
+    "layouts": Trial("tests.torture.layouts:laid_out", 500, 40),
+    "interrupted steps": Trial("tests.torture.interruptions:interrupted_step", 500, 20),
 }
