@@ -12,6 +12,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
 from adamas.loading import load
-from adamas.optimizer import CLASSES, Stepper, bind, signature
+from adamas.optimizer import CLASSES, Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
 
@@ -144,6 +145,7 @@ class Optimizer:
     """
 
     rule: ClassVar[Rule]
+    made: ClassVar[tuple[Any, ...]]  # the arguments of `optimizer`
     __signature__: ClassVar[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -244,6 +246,11 @@ class Optimizer:
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if named(type(self)) or "made" not in vars(type(self)):
+            return super().__reduce_ex__(protocol)
+        return _again, self.made, vars(self)  # a class that `optimizer` has made is no name in a module
+
     def __repr__(self) -> str:
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
         values = "; ".join(", ".join(f"{k}={v!r}" for k, v in group.items()) for group in groups)
@@ -278,14 +285,24 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "") -> type[
         positional: hyperparameters that may be given by position after ``params``, in this order.
         name: of the class; else that of the rule.
     """
-    rule = find(rule) if isinstance(rule, str) else rule
+    return _make(find(rule) if isinstance(rule, str) else rule, positional, name)
+
+
+@cache  # one class, however often it is asked for: so what was pickled is of the class that it was of
+def _make(rule: Rule, positional: str, name: str) -> type[Optimizer]:
     body = {
         "rule": rule,
+        "made": (rule, positional, name),
         "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
         "__signature__": signature(rule.defaults, positional.split()),
         "__module__": __name__,
     }
     return type(name or rule.name, (Optimizer,), body)
+
+
+def _again(*made: Any) -> Optimizer:
+    kind = _make(*made)
+    return kind.__new__(kind)
 
 
 _classes = {name: optimizer(rule, positional, name) for name, (rule, positional) in CLASSES.items()}

@@ -11,6 +11,7 @@ shape and stride of every parameter, gradient and state is read again at each st
 
 import inspect
 import math
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -82,6 +83,11 @@ def bind(
     bound.apply_defaults()
     params = bound.arguments.pop("params")
     return params, bound.arguments
+
+
+def named(kind: type) -> bool:
+    """Whether a class is found under its name, so that pickle can do with that."""
+    return getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 class _Hyper:

@@ -1,5 +1,6 @@
 """Threads, forked and spawned processes, and the end of the interpreter."""
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -185,6 +187,31 @@ def test_a_pickled_optimizer_goes_on_in_another_process() -> None:
         assert {**bits, "θ2": b""} == {**expected, "θ2": b""}, name  # gaps do not travel
     child.join(30)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize("front", ["numpy", "torch"])
+def test_classes_made_of_rules_can_be_copied(front: str, copied: Callable[[Any], Any]) -> None:
+    module = getattr(adamas, front)
+    own = type("Own", (module.Adam,), {})
+    globals()["Own"], own.__module__ = own, __name__  # a class of somebody's module
+    for kind in (module.optimizer("adamw"), module.optimizer("adam", "lr betas", "Mine"), module.Adam, own):
+        theta = np.ones(3)
+        opt = kind([torch.nn.Parameter(torch.ones(3)) if front == "torch" else theta], lr=0.5)
+        other = copied(opt)
+        assert type(other) is kind
+        (p,), (q,) = opt.param_groups[0]["params"], other.param_groups[0]["params"]
+        for each, array in ((opt, p), (other, q)):
+            if front == "torch":
+                array.grad = torch.ones(3)
+                each.step()
+            else:
+                each.step(np.ones(3))
+        assert _equal(p, q) and p is not q
+
+
+def _equal(p: Any, q: Any) -> bool:
+    return torch.equal(p, q) if isinstance(p, torch.Tensor) else np.array_equal(p, q)
 
 
 # -- the end of the interpreter ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 """The class that all optimizers of this front share."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from adamas.errors import InputError, InputTypeError, misspelt
 from adamas.hyperparameters import number
 from adamas.loading import counted, load
-from adamas.optimizer import Stepper, bind, signature
+from adamas.optimizer import Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
 from adamas.torch.arrays import TorchArrays
@@ -46,6 +47,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    made: ClassVar[tuple[Any, ...]]  # the arguments of `optimizer`
     state: Any  # `States`, which is the defaultdict that torch asks for
     __signature__: ClassVar[Any]
 
@@ -155,6 +157,11 @@ class Optimizer(torch.optim.Optimizer):
         if "_stepper" not in self.__dict__:
             self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if named(type(self)) or "made" not in vars(type(self)):
+            return super().__reduce_ex__(protocol)
+        return _again, self.made, self.__getstate__()  # a class that `optimizer` has made is no name in a module
+
     def state_dict(self) -> dict[str, Any]:
         """As in torch.optim; torch's own optimizers load it."""
         for state in self.state.values():
@@ -235,12 +242,22 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaul
     >>> weight.tolist()
     [-0.10000000149011612, 0.10000000149011612]
     """
-    rule = find(rule) if isinstance(rule, str) else rule
-    names = _torch_names({**rule.hyper(defaults), **_FLAGS})
+    return _make(find(rule) if isinstance(rule, str) else rule, positional, name, tuple(defaults.items()))
+
+
+@cache  # one class, however often it is asked for: so what was pickled is of the class that it was of
+def _make(rule: Rule, positional: str, name: str, defaults: tuple[tuple[str, Any], ...]) -> type[Optimizer]:
+    names = _torch_names({**rule.hyper(dict(defaults)), **_FLAGS})
     body = {
         "rule": rule,
+        "made": (rule, positional, name, defaults),
         "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
         "__signature__": signature(names, positional.split()),
         "__module__": "adamas.torch",
     }
     return type(name or rule.name, (Optimizer,), body)
+
+
+def _again(*made: Any) -> Optimizer:
+    kind = _make(*made)
+    return kind.__new__(kind)
