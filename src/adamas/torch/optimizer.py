@@ -73,7 +73,7 @@ class Optimizer(torch.optim.Optimizer):
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
         if isinstance(param_group, dict):
             param_group = _torch_names(param_group)
-            for name in param_group:
+            for name in (name for name in param_group if isinstance(name, str)):
                 misspelt(f"hyperparameter of {self.rule.name}", name, [*self.defaults, "params", "param_names"])
             self._check({**self.defaults, **param_group})
             params = param_group.get("params", ())
