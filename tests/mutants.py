@@ -24,6 +24,8 @@ TESTS = [
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/conformance"],
     ["tests/peers"],
+    ["tests/faults"],
+    ["tests/torture"],
 ]
 
 
@@ -237,7 +239,7 @@ MUTANTS = [
         "form.dtype == part.dtype and form.lies(strides)",
         "form.dtype == part.dtype",
     ),
-    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes == State.changes\n            and ", ""),
+    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes is State.changes\n            and ", ""),
     Mutant(
         "a re-pointed state goes unseen",
         OPTIMIZER,
@@ -253,10 +255,10 @@ MUTANTS = [
     Mutant(
         "hyperparameters are read once",
         OPTIMIZER,
-        "if self.kernel is None or self.mutable or values != self.values:",
+        "if self.kernel is None or not same:",
         "if self.kernel is None:",
     ),
-    Mutant("a tensor η is read once", OPTIMIZER, "self.mutable = any(", "self.mutable = False and any("),
+    Mutant("a tensor η is read once", OPTIMIZER, "mutable = any(", "mutable = False and any("),
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
@@ -272,15 +274,15 @@ MUTANTS = [
     Mutant("autograd is not told", "torch/arrays.py", "torch.autograd.graph.increment_version(params)", "pass"),
     Mutant(
         "loading takes hold of the caller's tensors",
-        "torch/optimizer.py",
-        "value.detach().to(device, copy=True)",
-        "value.detach().to(device)",
+        "torch/arrays.py",
+        "array, dtype = array.detach(), torch.promote_types(array.dtype, _wide(param))\n",
+        "return array\n",
     ),
     Mutant(
         "narrow parameters have narrow states",
         "torch/arrays.py",
-        "wide = torch.float32 if param.dtype in",
-        "wide = param.dtype if param.dtype in",
+        "return torch.float32 if param.dtype in",
+        "return param.dtype if param.dtype in",
     ),
     Mutant(
         "a complex gradient's lazy conjugate is forgotten",
@@ -290,9 +292,91 @@ MUTANTS = [
     ),
     Mutant(
         "a torch SGD's buffer begins anew",
-        "torch/optimizer.py",
-        "step=_ARRAYS.scalars(1.0, 1)[0]",
-        "step=_ARRAYS.scalars(0.0, 1)[0]",
+        "loading.py",
+        '"step": 1.0}',
+        '"step": 0.0}',
+    ),
+    # all or nothing
+    Mutant(
+        "an interrupted step leaves its plan", OPTIMIZER, "plan, self._plan = self._plan, None", "plan = self._plan"
+    ),
+    Mutant("an interrupted commit is not ended", ENGINE, "ATTEMPTS = 4", "ATTEMPTS = 1"),
+    Mutant(
+        "threads that help are not waited for",
+        ENGINE,
+        "        for turn in self._turns:\n",
+        "        for turn in ():\n",
+    ),
+    Mutant(
+        "counts are written before the kernels have run",
+        OPTIMIZER,
+        "unbroken(lambda: self._commit(plan, parts, results, states, params))",
+        "self._scatter(scalars, plan.counts.size, counts)\n"
+        "            unbroken(lambda: self._commit(plan, parts, results, states, params))",
+    ),
+    Mutant(
+        "no thread, no step",
+        ENGINE,
+        "with suppress(RuntimeError):  #",
+        "with suppress(KeyError):  #",
+    ),
+    Mutant("an expanded state is written to", OPTIMIZER, "    if form.overlaps:\n", "    if False:\n"),
+    Mutant(
+        "a differentiable step finds out about leaves when it writes",
+        "torch/arrays.py",
+        "                _refuse_unrecordable(target)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "gradients over parameters",
+        "arrays.py",
+        "if min(k, other) >= written:",
+        "if max(k, other) >= written:",
+    ),
+    # state dicts
+    Mutant(
+        "loading casts to the parameter's dtype",
+        "torch/arrays.py",
+        "torch.promote_types(array.dtype, _wide(param))\n",
+        "param.dtype\n",
+    ),
+    Mutant(
+        "loading takes the layout of the dict",
+        "torch/arrays.py",
+        "        if type(param) not in _PLAIN:\n            return array.to(param.device, dtype, copy=True)\n",
+        "        return array.to(param.device, dtype, copy=True)\n",
+    ),
+    Mutant(
+        "a state that lacks a moment is loaded",
+        "loading.py",
+        'for name in ("step", *rule.source.scalars, *alive) if held else ():',
+        "for name in ():",
+    ),
+    Mutant(
+        "a smaller state is loaded",
+        "loading.py",
+        "if form.shape != param.shape:",
+        "if len(form.shape) != len(param.shape):",
+    ),
+    Mutant("a real state of a complex parameter is loaded", "loading.py", "if form.lanes != param.lanes:", "if False:"),
+    Mutant("a negative count is loaded", "loading.py", "0 <= float(held) < math.inf", "float(held) < math.inf"),
+    Mutant("two names for one parameter", "loading.py", "if params[first] is not params[i]:", "if False:"),
+    Mutant("further entries are the caller's own", "loading.py", "return copy.deepcopy(value)", "return value"),
+    Mutant(
+        "groups are changed before states are read",
+        "numpy.py",
+        '        names = [f"parameter {key!r}" for key in self._keys]\n',
+        '        names = [f"parameter {key!r}" for key in self._keys]\n'
+        "        for own, group in zip(self.param_groups, state_dict['param_groups']):\n"
+        "            own['lr'] = group['lr']\n",
+    ),
+    # threads and processes
+    Mutant("changes are counted, which two threads may do at once", "state.py", "object()", "0"),
+    Mutant(
+        "a fork takes the threads along",
+        ENGINE,
+        "os.register_at_fork(after_in_child=self._forget)  #",
+        "pass  #",
     ),
     # what torch asks of an optimizer
     Mutant("a negative η is taken", "hyperparameters.py", "return 0 <= x < math.inf", "return x < math.inf"),

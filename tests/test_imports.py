@@ -22,6 +22,7 @@ FLOORS = [
     ["kernel"],
     ["engine", "addresses", "state"],
     ["arrays"],
+    ["loading"],
     ["optimizer"],
     ["numpy", "torch"],
     ["problems"],

@@ -20,6 +20,7 @@ class Form(NamedTuple):
         shape: in elements.
         strides: in elements.
         readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
+        writable: whether it may be changed.
     """
 
     dtype: str
@@ -27,6 +28,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     readable: bool
+    writable: bool = True
 
     @property
     def contiguous(self) -> tuple[int, ...]:
@@ -86,13 +88,15 @@ class Form(NamedTuple):
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
-def sharing(forms: Sequence[Form], described: Ints) -> tuple[int, int] | None:
+def sharing(forms: Sequence[Form], described: Ints, written: int | None = None) -> tuple[int, int] | None:
     """Two of these arrays that share memory, by their positions; None where all lie apart.
 
     Args:
         forms: how they lie.
         described: their addresses and fingerprints, from `Arrays.describe`; those without an address are passed over.
+        written: how many of them are written to; the others, after them, may share memory among themselves.
     """
+    written = len(forms) if written is None else written
     bounds: list[tuple[int, int, int]] = []
     for k, (form, address, mark) in enumerate(zip(forms, *described.tolist(), strict=True)):
         low, high = form.bytes
@@ -103,6 +107,8 @@ def sharing(forms: Sequence[Form], described: Ints) -> tuple[int, int] | None:
     for low, high, k in bounds:
         near = [other for other in near if other[1] > low]
         for *_, other in near:
+            if min(k, other) >= written:
+                continue
             one, two = (_view(forms[i], int(described[0, i])) for i in (other, k))
             if np.shares_memory(one, two):
                 return min(k, other), max(k, other)
@@ -155,7 +161,7 @@ class Arrays(Protocol):
         """How the array lies.
 
         Raises:
-            InputTypeError: where it is no array of floating-point or complex numbers.
+            InputError: where it is no array of floating-point or complex numbers, or its memory is gone.
         """
         ...
 
@@ -165,6 +171,10 @@ class Arrays(Protocol):
 
     def zeros(self, param: Any) -> Any:
         """A new state of the parameter's shape and layout."""
+        ...
+
+    def adopted(self, array: Any, param: Any) -> Any:
+        """A copy of somebody's state, laid out like the parameter, and as wide as its states at least."""
         ...
 
     def scalars(self, value: float, count: int) -> Sequence[Any]:

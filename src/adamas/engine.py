@@ -11,6 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +32,10 @@ class Crew(Protocol):
         ...
 
     def work(self, kernel: int, task: int, threads: int) -> None:
-        """Call the C function ``kernel(task)`` on so many threads, and return when all have."""
+        """Call the C function ``kernel(task)`` on so many threads, and return when all have.
+
+        Called again after an interruption it waits for the threads of the first call too.
+        """
         ...
 
 
@@ -61,6 +65,7 @@ class Table:
         self._task = (ctypes.c_int64 * 7)(0, len(self.spans), 0, len(sizes), *places, 0)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
+        self._done = True
 
     def use(self, lines: Sequence[Sequence[float]], rows: Ints | None) -> None:
         """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
@@ -77,18 +82,20 @@ class Table:
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
         self._task[0] = 0
+        self._done = False
 
     def run(self, crew: Crew) -> None:
         """Compute every span, once for each `use`: to run again what has run does nothing."""
-        spans = len(self.spans)
-        if self._task[0] >= spans:
+        if self._done:
             return
+        spans = len(self.spans)
         threads = crew.threads() if self.elements >= SERIAL else 1
         self._task[2] = spans if threads == 1 else -(-spans // (16 * threads))
         if threads == 1:
             self._call(ctypes.addressof(self._task))
         else:
             crew.work(self.kernel, ctypes.addressof(self._task), threads)
+        self._done = True
 
 
 #: How often `unbroken` takes work up again.
@@ -127,6 +134,7 @@ class Pool:
     def _forget(self) -> None:
         self._workers: ThreadPoolExecutor | None = None
         self._size = 0
+        self._shifts: dict[tuple[int, int], _Shift] = {}  # until nobody is at work on their task
         self._lock = threading.Lock()
 
     def threads(self) -> int:
@@ -140,13 +148,13 @@ class Pool:
                 self._workers = ThreadPoolExecutor(self._size, thread_name_prefix="adamas")
             workers = self._workers
         function = FUNCTION(kernel)
-        shift = _Shift(function, task)
-        try:
+        shift = self._shifts.setdefault((kernel, task), _Shift(function, task))
+        with suppress(RuntimeError):  # no thread is to be had, as while Python shuts down: the caller does it all
             for _ in range(threads - 1):
                 workers.submit(shift.turn)
-            function(task)
-        finally:
-            unbroken(shift.end)  # whatever happens here, nobody is left at work on memory that may go
+        function(task)
+        shift.end()
+        self._shifts.pop((kernel, task), None)
 
 
 class _Shift:
@@ -154,23 +162,26 @@ class _Shift:
 
     def __init__(self, function: Callable[[int], None], task: int) -> None:
         self._function, self._task = function, task
-        self._change = threading.Condition()
-        self._inside, self._over = 0, False
+        # Bare locks, since a Condition is Python: an interruption inside it might leave it locked.
+        self._gate = threading.Lock()
+        self._turns: list[threading.Lock] = []  # each locked while its thread is at work
+        self._over = False
 
     def turn(self) -> None:
-        with self._change:
-            if self._over:
-                return
-            self._inside += 1
-        self._function(self._task)
-        with self._change:
-            self._inside -= 1
-            self._change.notify()
+        own = threading.Lock()
+        with own:
+            with self._gate:
+                if self._over:
+                    return
+                self._turns.append(own)
+            self._function(self._task)
 
     def end(self) -> None:
-        with self._change:
+        with self._gate:
             self._over = True
-            self._change.wait_for(lambda: not self._inside)
+        for turn in self._turns:
+            with turn:
+                pass
 
 
 POOL = Pool()

@@ -22,3 +22,18 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     near = get_close_matches(name, names, n=1) or get_close_matches(name.lower(), names, n=1)
     hint = f"did you mean {near[0]!r}? Known: " if near else "known are "
     return InputError(f"Unknown {kind} {name!r}: {hint}{', '.join(names)}.")
+
+
+def misspelt(kind: str, name: str, allowed: Iterable[str], every: bool = False) -> None:
+    """Refuse a name that is almost an allowed one; one of its own, as ``lr_scale``, may stand beside them.
+
+    Args:
+        every: refuse those of their own as well.
+
+    Raises:
+        InputError: with the name that was probably meant.
+    """
+    names = list(allowed)
+    near = get_close_matches(name, names, n=1, cutoff=0.85)
+    if name not in names and (every or (near and near[0] not in name)):
+        raise unknown(kind, name, names)

@@ -1,9 +1,9 @@
 """Which values a hyperparameter may have: one table, used by every front, at construction and before each step."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 from adamas.errors import InputError, InputTypeError
 
@@ -72,5 +72,27 @@ def check(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
 def _number(label: str, value: Any, allowed: Callable[[float], bool], words: str) -> None:
     if not isinstance(value, Real):
         raise InputTypeError(f"Invalid {label}: {value!r}: it must be {words}.")
-    if not allowed(float(value)):
+    try:
+        fine = allowed(float(value))
+    except OverflowError:  # an integer beyond float64
+        fine = False
+    if not fine:
         raise InputError(f"Invalid {label}: {value}: it must be {words}.")
+
+
+def number(name: str, value: Any) -> Any:
+    """A hyperparameter as the host takes it: tensors of one element as their values.
+
+    Raises:
+        InputError: for a tensor of more elements, or without a value.
+    """
+    if isinstance(value, tuple | list):
+        return tuple(number(f"{name}[{i}]", v) for i, v in enumerate(cast(Sequence[Any], value)))
+    if hasattr(value, "item"):
+        if math.prod(value.shape) != 1:
+            raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
+        try:
+            return value.item()
+        except RuntimeError as error:  # on the meta device, for one
+            raise InputError(f"Tensor {name} has no value: {error}") from None
+    return value

@@ -12,6 +12,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,9 @@ import numpy as np
 from adamas.arrays import Form, Sight, sharing
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
-from adamas.optimizer import CLASSES, Stepper, bind, number, signature
+from adamas.hyperparameters import number
+from adamas.loading import load
+from adamas.optimizer import CLASSES, Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
 
@@ -62,14 +65,18 @@ class _Arrays:
         whole = all(stride % array.itemsize == 0 for stride in array.strides)
         strides = tuple(stride // array.itemsize if whole else -1 for stride in array.strides)
         readable = array.flags.aligned and array.flags.writeable and array.dtype.isnative and whole
-        return Form(dtype, lanes, array.shape, strides, readable)
+        return Form(dtype, lanes, array.shape, strides, readable, array.flags.writeable)
 
     def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
         return False
 
     def zeros(self, param: Any) -> Any:
-        wide = {"f2": np.float32}.get(param.dtype.str[1:], param.dtype.newbyteorder("="))
-        return np.zeros_like(param, wide, subok=False)
+        return np.zeros_like(param, _wide(param), subok=False)
+
+    def adopted(self, array: Any, param: Any) -> Any:
+        copied = np.empty_like(param, np.promote_types(array.dtype, _wide(param)), subok=False)
+        np.copyto(copied, array)
+        return copied
 
     def scalars(self, value: float, count: int) -> Sequence[Any]:
         together = np.full(count, value, np.float64)
@@ -112,6 +119,11 @@ def _face(array: Any) -> tuple[int, int]:
     return face["data"][0], hash((face["typestr"], face["shape"], face["strides"], face["data"][1]))
 
 
+def _wide(param: Any) -> Any:
+    """The dtype of a parameter's states."""
+    return {"f2": np.dtype(np.float32)}.get(param.dtype.str[1:], param.dtype.newbyteorder("="))
+
+
 _ARRAYS = _Arrays()
 
 
@@ -133,6 +145,7 @@ class Optimizer:
     """
 
     rule: ClassVar[Rule]
+    made: ClassVar[tuple[Any, ...]]  # the arguments of `optimizer`
     __signature__: ClassVar[Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -226,32 +239,17 @@ class Optimizer:
         Raises:
             InputError: where it does not fit this optimizer; nothing is changed.
         """
-        try:
-            groups, states = state_dict["param_groups"], state_dict["state"]
-        except (KeyError, TypeError):
-            raise InputError("A state dict has the keys 'state' and 'param_groups'; this one has not.") from None
-        sizes = [len(group["params"]) for group in self.param_groups]
-        if [len(group["params"]) for group in groups] != sizes:
-            raise InputError(f"The state dict has other groups of parameters than the optimizer, which has {sizes}.")
-        theirs = [key for group in groups for key in group["params"]]
-        if extra := [key for key in states if key not in theirs]:
-            raise InputError(f"The state dict has a state for {extra[0]!r}, which is in none of its groups.")
-        own = dict(zip(theirs, self._keys, strict=True))
-        params = dict(zip(self._keys, (p for g in self.param_groups for p in g["params"]), strict=True))
-        loaded = {own[key]: State.hidden({k: np.array(v) for k, v in state.items()}) for key, state in states.items()}
-        for key, state in loaded.items():
-            for name, value in state.peek().items():
-                expected = () if name in self._stepper.scalars else params[key].shape
-                if value.shape != expected or (value.dtype.kind not in "fc" and expected != ()):
-                    raise InputError(
-                        f"The state {name!r} of parameter {key!r} has shape {value.shape} and dtype {value.dtype}; "
-                        f"it must be of floating point and shape {expected}."
-                    )
-        hyper = [self.rule.hyper({k: v for k, v in group.items() if k != "params"}) for group in groups]
-        for group, values in zip(self.param_groups, hyper, strict=True):
-            group.update(values)
-        self.state = States(loaded)
-        self._stepper.forget()
+        names = [f"parameter {key!r}" for key in self._keys]
+        groups, states, _ = load(
+            self.rule, _ARRAYS, state_dict, self.param_groups, names, self.rule.defaults, {}, others=False
+        )
+        held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
+        vars(self).update(param_groups=groups, state=held)  # both or none
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if named(type(self)) or "made" not in vars(type(self)):
+            return super().__reduce_ex__(protocol)
+        return _again, self.made, vars(self)  # a class that `optimizer` has made is no name in a module
 
     def __repr__(self) -> str:
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
@@ -287,14 +285,24 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "") -> type[
         positional: hyperparameters that may be given by position after ``params``, in this order.
         name: of the class; else that of the rule.
     """
-    rule = find(rule) if isinstance(rule, str) else rule
+    return _make(find(rule) if isinstance(rule, str) else rule, positional, name)
+
+
+@cache  # one class, however often it is asked for: so what was pickled is of the class that it was of
+def _make(rule: Rule, positional: str, name: str) -> type[Optimizer]:
     body = {
         "rule": rule,
+        "made": (rule, positional, name),
         "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
         "__signature__": signature(rule.defaults, positional.split()),
         "__module__": __name__,
     }
     return type(name or rule.name, (Optimizer,), body)
+
+
+def _again(*made: Any) -> Optimizer:
+    kind = _make(*made)
+    return kind.__new__(kind)
 
 
 _classes = {name: optimizer(rule, positional, name) for name, (rule, positional) in CLASSES.items()}

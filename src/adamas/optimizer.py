@@ -11,6 +11,7 @@ shape and stride of every parameter, gradient and state is read again at each st
 
 import inspect
 import math
+import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -24,7 +25,9 @@ from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, sharing
 from adamas.engine import Ints, Table, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
+from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, select
+from adamas.loading import check_array, count
 from adamas.registry import Rule
 from adamas.state import State, States
 
@@ -82,6 +85,11 @@ def bind(
     return params, bound.arguments
 
 
+def named(kind: type) -> bool:
+    """Whether a class is found under its name, so that pickle can do with that."""
+    return getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
+
+
 class _Hyper:
     """A group's hyperparameters, read anew at each step, checked when they change."""
 
@@ -98,13 +106,17 @@ class _Hyper:
     def read(self, group: Mapping[str, Any]) -> Kernel:
         """The kernel that the group's present hyperparameters ask for."""
         values = self.get(group)
-        if self.kernel is None or self.mutable or values != self.values:
+        try:
+            same = not self.mutable and values == self.values
+        except (RuntimeError, ValueError):  # a new tensor of several elements, of which `number` tells
+            same = False
+        if self.kernel is None or not same:
             hyper = dict(zip(self.names, values, strict=True))
             numbers = {name: number(name, value) for name, value in hyper.items()}
             hyperparameters.check(numbers, self.rule.defaults)
-            self.kernel = select(self.rule, numbers)  # which refuses what the rule itself refuses
-            self.hyper, self.numbers, self.values = hyper, numbers, values
-            self.mutable = any(_is_mutable(value) for value in values)
+            kernel = select(self.rule, numbers)  # which refuses what the rule itself refuses
+            mutable = any(_is_mutable(value) for value in values)
+            self.kernel, self.hyper, self.numbers, self.values, self.mutable = kernel, hyper, numbers, values, mutable
         return self.kernel
 
 
@@ -138,7 +150,7 @@ class _Plan:
     sight: Sight
     shown: list[Any]  # the state arrays that others may hold
     described: Ints
-    changes: int
+    changes: object
     states: States
     lengths: list[int]  # parameters in each group
     active: Ints  # positions of the parameters that have a gradient
@@ -195,21 +207,19 @@ class Stepper:
             InputError: before anything is changed.
         """
         kernels = self._kernels(groups)
-        plan = self._plan
+        plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
         if plan is None or not self._holds(plan, groups, kernels, states, params, grads):
-            self._plan = None
-            plan = self._plan = self._make(groups, kernels, states, keys, params, grads)
-        if not len(plan.active):
-            return
-
-        scalars, counts = plan.places
-        together = self._advance(scalars, *plan.scalars.shape, counts)
-        if plan.begins and self._only_looks(plan, grads):
-            plan.counts[0] = 0
-            results, parts = [], []
-        else:
-            results, parts = self._prepare(plan, bool(together), groups, params, grads), plan.parts
-        unbroken(lambda: self._commit(plan, parts, results, states, params))
+            plan = self._make(groups, kernels, states, keys, params, grads)
+        if len(plan.active):
+            scalars, counts = plan.places
+            together = self._advance(scalars, *plan.scalars.shape, counts)
+            if plan.begins and self._only_looks(plan, grads):
+                plan.counts[0] = 0
+                results, parts = [], []
+            else:
+                results, parts = self._prepare(plan, bool(together), groups, params, grads), plan.parts
+            unbroken(lambda: self._commit(plan, parts, results, states, params))
+        self._plan = plan
 
     def _commit(
         self,
@@ -260,17 +270,13 @@ class Stepper:
         grads: Sequence[Any],
     ) -> bool:
         return (
-            plan.changes == State.changes
+            plan.changes is State.changes
             and plan.states is states
             and plan.lengths == [len(group["params"]) for group in groups]
             and not self.arrays.look(params, grads, plan.sight)
             and all(kernels[part.group] is part.kernel for part in plan.parts)
             and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
         )
-
-    def forget(self) -> None:
-        """Look at everything anew at the next step."""
-        self._plan = None
 
     # -- prepare -------------------------------------------------------------------------------------------------
 
@@ -329,8 +335,13 @@ class Stepper:
         hyper, own = self._hyper[part.group].hyper, plan.counts[:, part.members]
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
         for k, i in enumerate(plan.active[part.members]):
-            arrays = [grads[i], params[i], *part.states[k]]
-            results, scalars = self.arrays.call(part.kernel, arrays, part.arguments(own[:, k].tolist(), hyper), group)
+            arrays, arguments = [grads[i], params[i], *part.states[k]], part.arguments(own[:, k].tolist(), hyper)
+            try:
+                results, scalars = self.arrays.call(part.kernel, arrays, arguments, group)
+            except InputError as error:
+                raise InputError(f"Parameter {i} {error}") from None
+            except ArithmeticError as error:
+                raise self._uncomputable(part, arguments, error) from None
             eager.append((results, arrays[1:], group))
             own[1:, k] = scalars
         plan.counts[:, part.members] = own
@@ -341,9 +352,12 @@ class Stepper:
         try:
             return part.kernel.host(*arguments)
         except ArithmeticError as error:
-            names = ("t", *part.kernel.program.scalars, *part.kernel.program.hyper)
-            given = ", ".join(map("{}={!r}".format, names, arguments))
-            raise InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.") from None
+            raise self._uncomputable(part, arguments, error) from None
+
+    def _uncomputable(self, part: _Part, arguments: Sequence[Any], error: ArithmeticError) -> InputError:
+        names = ("t", *part.kernel.program.scalars, *part.kernel.program.hyper)
+        given = ", ".join(map("{}={!r}".format, names, arguments))
+        return InputError(f"Rule {self.rule.name!r} cannot be computed with {given}: {error}.")
 
     def _make(
         self,
@@ -371,7 +385,7 @@ class Stepper:
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
-        self._refuse_shared(params, states, keys, active, {i: param for i, (_, param) in forms.items()})
+        self._refuse_shared(params, grads, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
             self._missing(state, params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
@@ -422,31 +436,24 @@ class Stepper:
         for name in self.scalars if state else ():
             if name not in state:
                 raise InputError(f"The state of {where} has no {name!r}: load a whole state, or clear it.")
-            try:
-                fine = 0 <= float(state[name]) < math.inf
-            except (TypeError, ValueError, RuntimeError):
-                fine = False
-            if not fine:
-                raise InputError(f"The state of {where} has {name} = {state[name]}: it must be finite, 0 or more.")
+            count(where, name, state[name])
         for name in kernel.program.states:
-            held = state.get(name)
-            if held is not None and (form := self.arrays.form(held)).shape != param.shape:
-                raise InputError(
-                    f"The state {name!r} of {where} has shape {form.shape}, the parameter {param.shape}: "
-                    "load the state that belongs to it, or clear it."
-                )
+            if (held := state.get(name)) is not None:
+                check_array(self.arrays, where, name, held, param)
+                _check_writable(f"The state {name!r} of {where}", self.arrays.form(held))
 
     def _refuse_shared(
         self,
         params: Sequence[Any],
+        grads: Sequence[Any],
         states: States,
         keys: Sequence[Hashable],
         active: Sequence[int],
-        forms: Mapping[int, Form],
+        forms: Mapping[int, tuple[Form, Form]],
     ) -> None:
-        """What a step writes to must lie apart. A state that nobody has seen does."""
+        """What a step writes to must lie apart, from gradients too. A state that nobody has seen does."""
         names = [f"parameter {i}" for i in active]
-        written, how = [params[i] for i in active], [forms[i] for i in active]
+        written, how = [params[i] for i in active], [forms[i][1] for i in active]
         for i in active:
             if _seen(states, keys[i]):
                 for name, array in states[keys[i]].peek().items():
@@ -454,7 +461,16 @@ class Stepper:
                         names.append(f"the state {name!r} of parameter {i}")
                         written.append(array)
                         how.append(self.arrays.form(array))
-        if pair := sharing(how, self.arrays.describe(written)):
+        # A gradient that is its parameter, element for element, is read before it is written.
+        described, read = self.arrays.describe(written), self.arrays.describe([grads[i] for i in active])
+        apart = [
+            k
+            for k, (grad, param) in enumerate(map(forms.__getitem__, active))
+            if read[0, k] != described[0, k] or not grad.lies(param.strides)
+        ]
+        described = np.concatenate([described, read[:, apart]], axis=1)
+        names += [f"the gradient of parameter {active[k]}" for k in apart]
+        if pair := sharing([*how, *(forms[active[k]][0] for k in apart)], described, len(written)):
             first, second = (names[k] for k in pair)
             raise InputError(
                 f"{first[0].upper()}{first[1:]} and {second} share memory, so one step would change both: "
@@ -517,24 +533,15 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, F
         raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
     if g.lanes > p.lanes:
         raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
-    if p.overlaps:
-        raise InputError(f"{where.capitalize()} overlaps itself: its elements share memory; optimize a copy of it.")
+    _check_writable(where.capitalize(), p)
     return g, p
 
 
-def number(name: str, value: Any) -> Any:
-    """A hyperparameter as the host takes it: tensors of one element as their values.
-
-    Raises:
-        InputError: for a tensor of more elements.
-    """
-    if isinstance(value, tuple | list):
-        return tuple(number(f"{name}[{i}]", v) for i, v in enumerate(value))
-    if hasattr(value, "item"):
-        if math.prod(value.shape) != 1:
-            raise InputError(f"Tensor {name} must be 1-element: it has shape {tuple(value.shape)}.")
-        return value.item()
-    return value
+def _check_writable(what: str, form: Form) -> None:
+    if form.overlaps:
+        raise InputError(f"{what} overlaps itself: its elements share memory; optimize a copy of it.")
+    if not form.writable:
+        raise InputError(f"{what} is read-only: it is changed in place, so make it writeable.")
 
 
 def _refuse_unaddressed(fingerprints: Ints) -> None:

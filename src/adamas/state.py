@@ -11,10 +11,10 @@ class State(dict[str, Any]):
     """The state of one parameter: a dict that shows its arrays to whoever asks, and remembers that someone did.
 
     Until then nobody else holds the arrays, so a step need not look whether they were changed for others.
-    ``State.changes`` counts what is shown or changed in any of them.
+    ``State.changes`` is another object whenever something in any of them is shown or changed, by whatever thread.
     """
 
-    changes = 0
+    changes = object()
     _hidden: dict[str, Any] | None = None
 
     @classmethod
@@ -35,7 +35,7 @@ class State(dict[str, Any]):
 
     def complete(self, arrays: Mapping[str, Any]) -> None:
         """Add arrays that nobody has seen yet."""
-        State.changes += 1
+        State.changes = object()
         if self._hidden is None:
             dict.update(self, arrays)
         else:
@@ -44,16 +44,16 @@ class State(dict[str, Any]):
     def show(self) -> None:
         """Let the arrays be seen."""
         if self._hidden is not None:
-            State.changes += 1
-            arrays, self._hidden = self._hidden, None
-            dict.update(self, arrays)
+            State.changes = object()
+            dict.update(self, self._hidden)
+            self._hidden = None
 
     def __reduce__(self) -> Any:
         return dict, (), None, None, iter(self.items())
 
 
 class States(defaultdict[Hashable, Any]):
-    """The states of all parameters, which counts its changes in the same way."""
+    """The states of all parameters, whose changes are noted in the same way."""
 
     def __init__(self, states: Mapping[Hashable, Mapping[str, Any]] | None = None) -> None:
         super().__init__(State)
@@ -67,15 +67,15 @@ class States(defaultdict[Hashable, Any]):
         return States, (), None, None, iter(self.items())
 
 
-def _counted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
+def _noted(kind: type[dict[Any, Any]], name: str) -> Callable[..., Any]:
     method = getattr(kind, name)
 
     @wraps(method)
-    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
-        State.changes += 1
+    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        State.changes = object()
         return method(self, *args, **kwargs)
 
-    return counted
+    return noted
 
 
 def _showing(name: str) -> Callable[..., Any]:
@@ -94,5 +94,5 @@ _CHANGE = "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"
 for _name in ("__eq__", "__ne__", *_READ.split(), *_CHANGE.split()):
     setattr(State, _name, _showing(_name))
 for _name in _CHANGE.split():
-    setattr(State, _name, _counted(State, _name))
-    setattr(States, _name, _counted(States, _name))
+    setattr(State, _name, _noted(State, _name))
+    setattr(States, _name, _noted(States, _name))

@@ -169,8 +169,15 @@ class TorchArrays:
         return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
 
     def zeros(self, param: Tensor) -> Tensor:
-        wide = torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
-        return torch.zeros_like(param, dtype=wide, memory_format=torch.preserve_format)
+        return torch.zeros_like(param, dtype=_wide(param), memory_format=torch.preserve_format)
+
+    def adopted(self, array: Tensor, param: Tensor) -> Tensor:
+        if array.device.type == "meta" != param.device.type:
+            raise InputError("lies on the meta device, so it has no values: load one that has.")
+        array, dtype = array.detach(), torch.promote_types(array.dtype, _wide(param))
+        if type(param) not in _PLAIN:
+            return array.to(param.device, dtype, copy=True)
+        return torch.empty_like(param, dtype=dtype, memory_format=torch.preserve_format).copy_(array)
 
     def scalars(self, value: float, count: int) -> Sequence[Tensor]:
         return torch.full((count,), value, dtype=torch.float64, device="cpu").unbind()
@@ -198,11 +205,14 @@ class TorchArrays:
     def call(
         self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any], group: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Sequence[float]]:
-        with torch.set_grad_enabled(bool(group["differentiable"])):
+        if group["differentiable"]:
+            for target in arrays[1:]:
+                _refuse_unrecordable(target)
+        with _recording(group):
             return self._call(kernel, arrays, arguments)
 
     def store(self, results: Sequence[Any], arrays: Sequence[Tensor], group: Mapping[str, Any]) -> None:
-        with torch.set_grad_enabled(bool(group["differentiable"])):
+        with _recording(group):
             for result, target in zip(results, arrays, strict=True):
                 target.copy_(result) if isinstance(result, Tensor) else target.fill_(result)
 
@@ -233,9 +243,32 @@ class TorchArrays:
         return self._threads
 
 
+def _wide(param: Tensor) -> torch.dtype:
+    """The dtype of a parameter's states."""
+    return torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
+
+
 def _needed(tensor: Tensor, form: Form) -> int:
     """Bytes of storage that the tensor reaches into."""
     return form.bytes[1] and form.bytes[1] + int(tensor.storage_offset()) * form.itemsize
+
+
+def _recording(group: Mapping[str, Any]) -> Any:
+    # Not set_grad_enabled: it acts before it is entered, and an interruption between the two would leave it at that.
+    return torch.enable_grad() if group["differentiable"] else torch.no_grad()
+
+
+def _refuse_unrecordable(target: Tensor) -> None:
+    """Refuse what autograd would not let be written to, before anything else has been."""
+    base: Any = target._base if target._is_view() else target  # pyright: ignore[reportPrivateUsage]
+    usual = torch._C._autograd.CreationMeta.DEFAULT  # pyright: ignore
+    if (base.is_leaf and base.requires_grad) or (
+        target._is_view() and torch._C._autograd._get_creation_meta(target) != usual  # pyright: ignore
+    ):
+        raise InputError(
+            "is a leaf that requires a gradient, or such a view, and a differentiable step would write over it: "
+            "step a clone of it, as torch.func does, or leave differentiable=True out."
+        )
 
 
 def _is_tensor(value: Any) -> bool:

@@ -4,14 +4,17 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
-from adamas.errors import InputError, InputTypeError
-from adamas.optimizer import Stepper, bind, number, signature
+from adamas.errors import InputError, InputTypeError, misspelt
+from adamas.hyperparameters import number
+from adamas.loading import counted, load
+from adamas.optimizer import Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
 from adamas.torch.arrays import TorchArrays
@@ -45,6 +48,7 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    made: ClassVar[tuple[Any, ...]]  # the arguments of `optimizer`
     state: Any  # `States`, which is the defaultdict that torch asks for
     __signature__: ClassVar[Any]
 
@@ -60,6 +64,9 @@ class Optimizer(torch.optim.Optimizer):
         self._adopt()
 
     def _check(self, group: dict[str, Any]) -> None:
+        for flag in _FLAGS:
+            if not (group[flag] is None or isinstance(group[flag], bool)):
+                raise InputTypeError(f"Invalid {flag} value: {group[flag]!r}: it must be True, False or None.")
         names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
         self.rule.check({name: number(key, group[key]) for name, key in names.items()})
         if self.rule.source.name == "adam":  # Adam and AdamW: torch's other classes take any tensors
@@ -69,6 +76,8 @@ class Optimizer(torch.optim.Optimizer):
         """Add a group, as in torch.optim; its hyperparameters are checked first."""
         if isinstance(param_group, dict):
             param_group = _torch_names(param_group)
+            for name in (name for name in param_group if isinstance(name, str)):
+                misspelt(f"hyperparameter of {self.rule.name}", name, [*self.defaults, "params", "param_names"])
             self._check({**self.defaults, **param_group})
             params = param_group.get("params", ())
             if not isinstance(params, Tensor | set):
@@ -132,26 +141,32 @@ class Optimizer(torch.optim.Optimizer):
 
     def _adopt(self) -> None:
         """Take over states that came from elsewhere."""
-        self.state = States(self.state)
-        self._stepper.forget()
-        if self.rule.source.name == "sgd":  # torch's SGD keeps no count: where it has a buffer, it has begun
-            for p, state in self.state.items():
-                if "step" not in state:
-                    begun = state.get("momentum_buffer") is not None
-                    self.state[p] = State(state, step=_ARRAYS.scalars(1.0, 1)[0]) if begun else State()
+        self.state = self._states(self.state)
+
+    def _states(self, given: Mapping[Any, Any]) -> States:
+        """States that came from elsewhere, as a step takes them."""
+        states = States(given)
+        for p, state in states.items():
+            if isinstance(state, State) and (begun := counted(self.rule, state.peek())) is not state.peek():
+                states[p] = State(begun)
+        return states
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        before = self.__dict__.get("param_groups", [])
-        super().__setstate__(state)
-        if "_stepper" not in self.__dict__:
-            self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
-        for group in self.param_groups:
-            for name, value in self.defaults.items():
+        whole = {**vars(self), **state}
+        for group in whole["param_groups"]:
+            for name, value in whole["defaults"].items():
                 group.setdefault(name, value)
         if self.rule.name == "adamw":  # what it loads may be an Adam's: as in torch, that decides nothing here
-            for group, own in zip(self.param_groups, before, strict=False):
+            for group, own in zip(whole["param_groups"], vars(self).get("param_groups", ()), strict=False):
                 group["decoupled_weight_decay"] = own["decoupled_weight_decay"]
-        self._adopt()
+        super().__setstate__({**state, "state": self._states(whole["state"])})
+        if "_stepper" not in self.__dict__:
+            self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if named(type(self)) or "made" not in vars(type(self)):
+            return super().__reduce_ex__(protocol)
+        return _again, self.made, self.__getstate__()  # a class that `optimizer` has made is no name in a module
 
     def state_dict(self) -> dict[str, Any]:
         """As in torch.optim; torch's own optimizers load it."""
@@ -166,30 +181,36 @@ class Optimizer(torch.optim.Optimizer):
         finally:
             self._optimizer_state_dict_post_hooks = hooks
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def load_state_dict(self, state_dict: Any) -> None:
         """As in torch.optim, from whose own optimizers it takes state dicts too.
 
-        Tensors are copied, and float32 states of float16 or bfloat16 parameters stay float32.
+        All of it is verified and copied before anything is changed. States are laid out like their parameters, and
+        keep their precision: float32 states of float16 or bfloat16 parameters stay float32.
+
+        Raises:
+            InputError: where it does not fit this optimizer; nothing is changed.
         """
-        state_dict = state_dict.copy()
-        before, after = self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks
-        for hook in before.values():
+        if isinstance(state_dict, dict):
+            state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
             changed = hook(self, state_dict)
             state_dict = state_dict if changed is None else changed
-        self._optimizer_load_state_dict_pre_hooks = OrderedDict()
-        self._optimizer_load_state_dict_post_hooks = OrderedDict()
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            self._optimizer_load_state_dict_pre_hooks, self._optimizer_load_state_dict_post_hooks = before, after
-        ids = [i for group in state_dict["param_groups"] for i in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
-        for i, p in zip(ids, params, strict=True):
-            for name, value in state_dict["state"].get(i, {}).items():
-                if isinstance(value, Tensor) and name in self.state[p]:
-                    device = "cpu" if name in self._stepper.scalars else p.device
-                    self.state[p][name] = value.detach().to(device, copy=True)
-        for hook in after.values():
+        names = [f"parameter {i}" for i in range(len(params))]
+        groups, states, rest = load(
+            self.rule, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, others=True
+        )
+        for k, (group, own) in enumerate(zip(groups, self.param_groups, strict=True)):
+            self._check(group)
+            given = group.setdefault("param_names", own.get("param_names"))
+            if given is None:
+                del group["param_names"]
+            elif not (isinstance(given, list) and len(given) == len(group["params"])):
+                raise InputError(f"The 'param_names' of group {k} are {given!r}: give a list, a name per parameter.")
+        held = {params[i]: State.hidden(state) for i, state in states.items()}
+        self.__setstate__({"state": States({**held, **rest}), "param_groups": groups})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
 
@@ -247,12 +268,22 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaul
     >>> weight.tolist()
     [-0.10000000149011612, 0.10000000149011612]
     """
-    rule = find(rule) if isinstance(rule, str) else rule
-    names = _torch_names({**rule.hyper(defaults), **_FLAGS})
+    return _make(find(rule) if isinstance(rule, str) else rule, positional, name, tuple(defaults.items()))
+
+
+@cache  # one class, however often it is asked for: so what was pickled is of the class that it was of
+def _make(rule: Rule, positional: str, name: str, defaults: tuple[tuple[str, Any], ...]) -> type[Optimizer]:
+    names = _torch_names({**rule.hyper(dict(defaults)), **_FLAGS})
     body = {
         "rule": rule,
+        "made": (rule, positional, name, defaults),
         "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
         "__signature__": signature(names, positional.split()),
         "__module__": "adamas.torch",
     }
     return type(name or rule.name, (Optimizer,), body)
+
+
+def _again(*made: Any) -> Optimizer:
+    kind = _make(*made)
+    return kind.__new__(kind)
