@@ -157,7 +157,8 @@ MUTANTS = [
         "a skipped step counts",
         OPTIMIZER,
         "            if self.last.skipped:\n                return\n",
-        "            if self.last.skipped:\n                self._scatter(scalars, plan.counts.size, counts)\n                return\n",
+        "            if self.last.skipped:\n                self._scatter(scalars, plan.counts.size, counts)\n"
+        "                return\n",
     ),
     Mutant("what was found is not heeded", OPTIMIZER, "        if found_inf:\n", "        if False:\n"),
     Mutant("the average begins at 0", OPTIMIZER, 'if name == "ema":', 'if name == "no":'),
@@ -166,7 +167,8 @@ MUTANTS = [
         "the average of the weights before",
         SOURCE,
         '    build.call(AFTER, hyper, {"param": "param"}, step=build.step)\n',
-        '    build.call(AVERAGE, hyper, {"ema": "ema"})\n    build.call(AFTER, hyper, {"param": "param"}, step=build.step)\n',
+        '    build.call(AVERAGE, hyper, {"ema": "ema"})\n'
+        '    build.call(AFTER, hyper, {"param": "param"}, step=build.step)\n',
     ),
     Mutant(
         "averages stay in the weights after an error",
