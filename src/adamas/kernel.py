@@ -169,6 +169,5 @@ def _write(path: Path, text: str) -> None:
 
 def _stamp() -> str:
     """Changes with what a compiled text is made of beside itself: the words, and how they are compiled."""
-    folder = Path(lowering.__file__).parent
-    content = b"".join((folder / file).read_bytes() for file in ("words.py", "numba.py"))
+    content = b"".join(file.read_bytes() for file in sorted(Path(lowering.__file__).parent.glob("*.py")))
     return hashlib.sha256(content).hexdigest()[:16]
