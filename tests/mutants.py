@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = [
     ["tests/test_rule.py", "tests/fronts/test_numpy.py"],
     ["tests/conformance/test_trajectories.py", "-k", "textbook and numba and float64"],
+    ["tests/fronts/test_tail.py"],
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/conformance"],
     ["tests/peers"],
@@ -132,6 +133,65 @@ MUTANTS = [
     ),
     Mutant("denormals stay", DRIVER, "where(abs(state) < tiny, 0.0, state)", "where(abs(state) < 0.0, 0.0, state)"),
     Mutant("denormals go under a gradient too", DRIVER, "where(g == 0, where", "where(g == g, where"),
+    # the tail
+    Mutant(
+        "clipped before it is unscaled",
+        OPTIMIZER,
+        "clip_grad_norm / (norm + 1e-6)",
+        "clip_grad_norm / (norm * scale + 1e-6)",
+    ),
+    Mutant(
+        "unscaled twice",
+        OPTIMIZER,
+        "factor = self.last.clip_coef / scale",
+        "factor = self.last.clip_coef / scale / scale",
+    ),
+    Mutant(
+        "the factor of the step before", OPTIMIZER, 'elif hyper["grad_scaled"]:', 'elif False and hyper["grad_scaled"]:'
+    ),
+    Mutant("a short gradient is lengthened", OPTIMIZER, "1.0 if coefficient > 1 else coefficient", "coefficient"),
+    Mutant(
+        "a norm of one part alone",
+        OPTIMIZER,
+        "for part in plan.parts]\n        norm",
+        "for part in plan.parts[:1]]\n        norm",
+    ),
+    Mutant("squares in float32", NUMBA, "total += float64(g_[i]) * float64(g_[i])", "total += g_[i] * g_[i]"),
+    Mutant(
+        "a skipped step counts",
+        OPTIMIZER,
+        "            if self.last.skipped:\n                return\n",
+        "            if self.last.skipped:\n"
+        "                self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n"
+        "                return\n",
+    ),
+    Mutant("what was found is not heeded", OPTIMIZER, "        if found_inf:\n", "        if False:\n"),
+    Mutant("the average begins at 0", OPTIMIZER, 'if name == "ema":', 'if name == "no":'),
+    Mutant("the average does not warm up", DRIVER, "minimum(ema_decay, (1 + t) / (10 + t))", "ema_decay"),
+    Mutant(
+        "the average of the weights before",
+        SOURCE,
+        '    build.call(AFTER, hyper, {"param": "param"}, step=build.step)\n',
+        '    build.call(AVERAGE, hyper, {"ema": "ema"})\n'
+        '    build.call(AFTER, hyper, {"param": "param"}, step=build.step)\n',
+    ),
+    Mutant(
+        "averages stay in the weights after an error",
+        OPTIMIZER,
+        "            yield\n        finally:\n",
+        "            yield\n        except GeneratorExit:\n            pass\n        else:\n",
+    ),
+    Mutant("strided gradients are not cleared", OPTIMIZER, "if self.tail.zero_grad:", "if False:"),
+    Mutant(
+        "telemetry after clearing", NUMBA, "measure_gradient(g_[i:j], row__)", "measure_gradient(param_[i:j], row__)"
+    ),
+    Mutant("telemetry of the last block alone", NUMBA, "    row__[3] += moved\n", "    row__[3] = moved\n"),
+    Mutant(
+        "telemetry of the last span alone",
+        ENGINE,
+        "add.at(whole, self.spans[:, 0], results)",
+        "whole[self.spans[:, 0]] = results",
+    ),
     # lowering
     Mutant(
         "coefficients in half precision",
@@ -164,7 +224,7 @@ MUTANTS = [
         "for i__ in range(param_.size):",
         "for i__ in range(param_.size // 8 * 8):",
     ),
-    Mutant("every span starts at 0", NUMBA, "(spans + 32 * k + 8) * {itemsize}", "(spans + 32 * k + 8) * 0"),
+    Mutant("every span starts at 0", NUMBA, "+ {start} * {itemsize}, {size})", "+ {start} * 0, {size})"),
     Mutant("all take the first row of coefficients", NUMBA, "+ 24) * {width * itemsize}", "+ 24) * 0"),
     Mutant(
         "fast-math",
@@ -262,8 +322,8 @@ MUTANTS = [
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
-        "part.arguments(column, self._hyper[part.group].numbers)",
-        "part.arguments(column, self._hyper[0].numbers)",
+        "part.arguments(column, self._hyper[part.group].numbers, factor)",
+        "part.arguments(column, self._hyper[0].numbers, factor)",
     ),
     Mutant(
         "moved between groups unseen",
@@ -310,9 +370,9 @@ MUTANTS = [
     Mutant(
         "counts are written before the kernels have run",
         OPTIMIZER,
-        "unbroken(lambda: self._commit(plan, parts, results, states, params))",
-        "self._scatter(scalars, plan.counts.size, counts)\n"
-        "            unbroken(lambda: self._commit(plan, parts, results, states, params))",
+        "unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))",
+        "self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n"
+        "        unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))",
     ),
     Mutant(
         "no thread, no step",

@@ -8,19 +8,29 @@ import numpy as np
 import adamas
 import adamas.numpy
 from adamas.kernel import TINY, select
+from adamas.tail import Tail
 from tests.cases import Case
+
+NO_TAIL = Tail()
 
 Outcome = tuple[np.ndarray, dict[str, Any]]
 
 
-def numpy_kernel(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+def numpy_kernel(
+    case: Case,
+    theta: np.ndarray,
+    grads: Sequence[Any],
+    dtype: str,
+    tail: Tail = NO_TAIL,
+    factors: Sequence[float] = (),
+) -> Outcome:
     """The NumPy text, stepped by hand."""
     rule = adamas.rules()[case.rule]
-    hyper = rule.hyper(case.options)
+    hyper = {**rule.hyper(case.options), **tail.hyper(scaled=False)}
     kernel = select(rule, hyper)
     step = kernel.load("numpy", dtype)
     param = theta.astype(dtype)
-    states = {name: np.zeros_like(param) for name in kernel.program.states}
+    states = {name: param.copy() if name == "ema" else np.zeros_like(param) for name in kernel.program.states}
     scalars = dict(rule.source.scalars)
     count = 0.0
     with np.errstate(all="ignore"):
@@ -28,14 +38,15 @@ def numpy_kernel(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str
             if grad is None:
                 continue
             count += 1
-            given = {**hyper, "tiny": TINY[dtype]}
+            given = {**hyper, "tiny": TINY[dtype], "grad_factor": factors[int(count) - 1] if factors else 1.0}
             coefficients, new = kernel.host(count, *scalars.values(), *(given[name] for name in kernel.program.hyper))
             scalars = dict(zip(scalars, new, strict=True))
             typed = tuple(
                 bool(c) if name in kernel.program.flags else np.dtype(dtype).type(c)
                 for c, name in zip(coefficients, kernel.program.coefficients, strict=True)
             )
-            param, *new_states = step(grad.astype(dtype), param, *states.values(), typed)
+            results = step(grad.astype(dtype), param, *states.values(), typed)
+            param, *new_states = results[: 1 + len(states)]
             states = dict(zip(states, new_states, strict=True))
     return param, {"step": count, **scalars, **states}
 

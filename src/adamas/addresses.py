@@ -13,7 +13,7 @@ from adamas.kernel import compiled
 TEXT = '''
 from numba import cfunc, njit
 import numpy as np
-from adamas.lowering.numba import call1, call2, int64_array, load_float64, load_int64, prefetch, store_float64
+from adamas.lowering.memory import call1, call2, int64_array, load_float64, load_int64, prefetch, store_float64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)

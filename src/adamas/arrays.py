@@ -1,5 +1,6 @@
 """How arrays lie in memory, and what a step asks of a front's kind of array: all in which the fronts differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,11 @@ class Form(NamedTuple):
     strides: tuple[int, ...]
     readable: bool
     writable: bool = True
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return math.prod(self.shape) * self.lanes
 
     @property
     def contiguous(self) -> tuple[int, ...]:
@@ -205,6 +211,14 @@ class Arrays(Protocol):
 
     def store(self, results: Sequence[Any], arrays: Sequence[Any], group: Mapping[str, Any]) -> None:
         """Write what `call` has computed into the parameter and its states."""
+        ...
+
+    def squares(self, array: Any) -> float:
+        """Σg² of a gradient whose step is eager, in float64; of one that is sharded, over all shards."""
+        ...
+
+    def measure(self, grad: Any, param: Any, new: Any) -> Sequence[float]:
+        """`adamas.tail.MEASURES` of an eager step; NaN for what only kernels count."""
         ...
 
     def changed(self, params: Sequence[Any]) -> None:

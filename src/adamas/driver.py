@@ -1,13 +1,32 @@
 """What every step does around its rule, written once, in the same language as the rules (`adamas.dialect`).
 
-A kernel is `before`, the rule, and `after`, lowered as one text: each byte is moved once.
+A kernel is `before`, the rule, `after`, `keep` for each state, `average` and `clear`, lowered as one text: each byte
+is moved once.
 """
 
-from adamas.intrinsics import where
+from adamas.intrinsics import maximum, minimum, where
 
 
-def before(g, param, *, maximize=False, weight_decay=0.0, decoupled=False):
-    """The gradient as the rule sees it: turned round to maximize, with coupled (L2) decay λθ added."""
+def before(
+    g,
+    param,
+    *,
+    grad_scaled=False,
+    grad_factor=1.0,
+    clip_grad_value=0.0,
+    maximize=False,
+    weight_decay=0.0,
+    decoupled=False,
+):
+    """The gradient as the rule sees it.
+
+    Unscaled and shortened to the norm it may have, both by one factor; clipped; turned round to maximize; with coupled
+    (L2) decay λθ added.
+    """
+    if grad_scaled:
+        g = grad_factor * g
+    if clip_grad_value:
+        g = minimum(maximum(g, -clip_grad_value), clip_grad_value)
     if maximize:
         g = -g
     if weight_decay and not decoupled:
@@ -35,3 +54,18 @@ def keep(g, state, *, tiny=0.0):
     handle a hundred times slower. Under a gradient that is not 0 nothing is touched.
     """
     return where(g == 0, where(abs(state) < tiny, 0.0, state), state)
+
+
+def average(param, ema, *, t, ema_decay=0.0):
+    """The average of the weights, ē ← ē + (1 − d)(θ − ē) with d = min(decay, (1 + t)/(10 + t)): it warms up.
+
+    Without the second term in d it would take 1/(1 − decay) steps to forget the weights that training began with.
+    """
+    if ema_decay:
+        ema = ema + (1 - minimum(ema_decay, (1 + t) / (10 + t))) * (param - ema)
+    return ema
+
+
+def clear(g, *, zero_grad=False):
+    """The gradient as the step leaves it."""
+    return 0.0 if zero_grad else g

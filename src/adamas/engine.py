@@ -39,39 +39,69 @@ class Crew(Protocol):
         ...
 
 
+class Task:
+    """One kernel's work on a table.
+
+    Attributes:
+        results: [spans, …], what the kernel says of each span, if it says anything.
+    """
+
+    def __init__(self, kernel: int, table: "Table", results: int = 0) -> None:
+        self.results = np.zeros((len(table.spans), results))
+        self._kernel, self._table = kernel, table
+        self._call = FUNCTION(kernel)
+        places = (array.ctypes.data for array in (table.addresses, table.spans, table.coefficients, self.results))
+        spans = len(table.spans)
+        self._words = (ctypes.c_int64 * 8)(spans, spans, 0, table.addresses.shape[1], *places)
+        self._place = ctypes.addressof(self._words)
+        self._done = True
+
+    def begin(self) -> None:
+        """All spans are to be worked through by the next `run`."""
+        self._words[0] = 0
+        self._words[6] = self._table.coefficients.ctypes.data
+        self._done = False
+
+    def run(self, crew: Crew) -> None:
+        """Work through every span, once for each `begin`: to run again what has run does nothing."""
+        if self._done:
+            return
+        spans = self._words[1]
+        threads = crew.threads() if self._table.elements >= SERIAL else 1
+        self._words[2] = spans if threads == 1 else -(-spans // (16 * threads))
+        if threads == 1:
+            self._call(self._place)
+        else:
+            crew.work(self._kernel, self._place, threads)
+        self._done = True
+
+
 class Table:
     """The tensors that one compiled kernel works on.
 
     Attributes:
-        kernel: the address of the C function ``kernel(task)``.
         addresses: [arrays, tensors]: gradient first, parameter next, then the states.
         spans: [spans, 4]: tensor, first element, number of elements, row of coefficients.
         elements: how many coordinates a run computes.
         coefficients: [rows, coefficients], in the kernel's dtype.
     """
 
-    def __init__(self, kernel: int, addresses: Ints, sizes: Ints, width: int, dtype: str) -> None:
+    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str) -> None:
         pieces = -(-sizes // SPAN)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
         first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * SPAN
         length = np.minimum(SPAN, sizes[tensor] - first)
-        self.kernel = kernel
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.elements = int(length.sum())
         self.coefficients = np.zeros((1, width), dtype)
-        self._call = FUNCTION(kernel)
-        places = self.addresses.ctypes.data, self.spans.ctypes.data
-        self._task = (ctypes.c_int64 * 7)(0, len(self.spans), 0, len(sizes), *places, 0)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
-        self._done = True
 
     def use(self, lines: Sequence[Sequence[float]], rows: Ints | None) -> None:
         """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
         if len(lines) != self._rows:
             self.coefficients = np.empty((len(lines), self.coefficients.shape[1]), self.coefficients.dtype)
-            self._task[6] = self.coefficients.ctypes.data
         if rows is not None or self._rows != 1:
             self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
         self._rows = len(lines)
@@ -81,21 +111,13 @@ class Table:
             except OverflowError:  # beyond float32: infinite
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
-        self._task[0] = 0
-        self._done = False
 
-    def run(self, crew: Crew) -> None:
-        """Compute every span, once for each `use`: to run again what has run does nothing."""
-        if self._done:
-            return
-        spans = len(self.spans)
-        threads = crew.threads() if self.elements >= SERIAL else 1
-        self._task[2] = spans if threads == 1 else -(-spans // (16 * threads))
-        if threads == 1:
-            self._call(ctypes.addressof(self._task))
-        else:
-            crew.work(self.kernel, ctypes.addressof(self._task), threads)
-        self._done = True
+    def by_tensor(self, results: NDArray[np.float64], add: np.ufunc = np.add) -> NDArray[np.float64]:
+        """What was said of each span, put together tensor by tensor, in the order of the spans."""
+        whole = np.zeros((self.addresses.shape[1], *results.shape[1:]))
+        with np.errstate(invalid="ignore"):  # NaN is an answer
+            add.at(whole, self.spans[:, 0], results)
+        return whole
 
 
 #: How often `unbroken` takes work up again.

@@ -24,7 +24,7 @@ from adamas import intrinsics, lowering
 from adamas.dialect import evaluate
 from adamas.errors import unknown
 from adamas.lowering.source import Program, program
-from adamas.registry import AFTER, BEFORE, Rule
+from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, TAIL, Rule
 
 BACKENDS = ("numpy", "numba", "torch")
 
@@ -40,6 +40,7 @@ class Kernel:
 
     program: Program
     _loaded: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
+    _addresses: dict[tuple[str, bool], int] = field(default_factory=dict)
 
     @cached_property
     def host(self) -> Host:
@@ -68,12 +69,28 @@ class Kernel:
         return importlib.import_module(f"adamas.lowering.{backend}").render(self.program, dtype)
 
     def load(self, backend: str, dtype: str = "float32") -> Callable[..., Any]:
-        """The kernel, ready to call as its backend's file in `adamas.lowering` says."""
+        """The kernel over whole arrays, ready to call as its backend's file in `adamas.lowering` says."""
         if (backend, dtype) not in self._loaded:
             text, name = self.text(backend, dtype), f"{self.program.rule}_{backend}_{dtype}"
-            kernel = compiled(text, name).kernel if backend == "numba" else _execute(text, name, {})["kernel"]
-            self._loaded[backend, dtype] = kernel
+            self._loaded[backend, dtype] = _execute(text, name, {})["kernel"]
         return self._loaded[backend, dtype]
+
+    def address(self, dtype: str, measured: bool = False) -> int:
+        """The address of the compiled C function that `adamas.lowering.numba.render` describes."""
+        if (dtype, measured) not in self._addresses:
+            from adamas.lowering.numba import render
+
+            text = render(self.program, dtype, measured)
+            self._addresses[dtype, measured] = compiled(text, f"{self.program.rule}_{dtype}").kernel.address
+        return self._addresses[dtype, measured]
+
+
+@cache
+def norm_address(dtype: str) -> int:
+    """The address of the C function that sums the squares of gradients."""
+    from adamas.lowering.numba import render_norm
+
+    return compiled(render_norm(dtype), f"norm_{dtype}").kernel.address
 
 
 _KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}
@@ -85,7 +102,8 @@ def select(rule: Rule, hyper: Mapping[str, Any]) -> Kernel:
     Raises:
         InputError: where the rule refuses the combination.
     """
-    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests)
+    hyper = {**TAIL, **hyper}
+    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests, *AVERAGE.tests, *CLEAR.tests)
     key = (rule, tuple(bool(evaluate(test, hyper)) for test in tests))
     if key not in _KERNELS:
         _KERNELS[key] = Kernel(program(rule, hyper))
@@ -171,6 +189,5 @@ def _write(path: Path, text: str) -> None:
 
 def _stamp() -> str:
     """Changes with what a compiled text is made of beside itself: the words, and how they are compiled."""
-    folder = Path(lowering.__file__).parent
-    content = b"".join((folder / file).read_bytes() for file in ("words.py", "numba.py"))
+    content = b"".join(file.read_bytes() for file in sorted(Path(lowering.__file__).parent.glob("*.py")))
     return hashlib.sha256(content).hexdigest()[:16]

@@ -174,7 +174,7 @@ def _state(
     for name, value in state.items():
         if name == "step" or name in rule.source.scalars:
             held[name] = arrays.scalars(count(where, name, value), 1)[0]
-        elif name not in rule.source.states:
+        elif name not in (*rule.source.states, "ema"):
             held[name] = _copied(f"{name!r} in the state of {where}", value)
         elif value is not None:
             check_array(arrays, where, name, value, form)

@@ -11,7 +11,8 @@
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from adamas.loading import load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
+from adamas.tail import OPTIONS, Last, Tail
 
 _DTYPES = {
     "f2": ("float16", 1),
@@ -103,6 +105,12 @@ class _Arrays:
     def store(self, results: Any, arrays: Any, group: Any) -> None:
         raise NotImplementedError  # nor is there anything to store
 
+    def squares(self, array: Any) -> float:
+        raise NotImplementedError
+
+    def measure(self, grad: Any, param: Any, new: Any) -> Sequence[float]:
+        raise NotImplementedError
+
     def changed(self, params: Sequence[Any]) -> None:
         pass
 
@@ -135,6 +143,8 @@ class Optimizer:
             the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
             complex, of any layout, and are changed in place.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, zero_grad, telemetry: what the step does beside the
+            rule, in the same pass over memory; see `adamas.tail.Tail`.
 
     Attributes:
         param_groups: list of dicts with ``params`` and the hyperparameters, which may be changed between steps.
@@ -150,6 +160,7 @@ class Optimizer:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, hyper = bind(type(self).__name__, self.__signature__, args, kwargs)
+        tail = Tail(**{name: hyper.pop(name) for name in OPTIONS})
         self.rule.check({name: number(name, value) for name, value in hyper.items()})
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
@@ -158,7 +169,7 @@ class Optimizer:
         for group in groups:
             self._add(group, hyper)
         self._refuse_shared()
-        self._stepper = Stepper(self.rule, _ARRAYS)
+        self._stepper = Stepper(self.rule, _ARRAYS, tail)
 
     def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
         named = _named(group["params"], len(self._keys))
@@ -204,6 +215,22 @@ class Optimizer:
         """
         params = [array for group in self.param_groups for array in group["params"]]
         self._stepper.step(self.param_groups, self.state, self._keys, params, self._arranged(grads))
+
+    @property
+    def last(self) -> Last:
+        """What the last step says of itself: the gradients' norm, whether it was skipped, what it measured."""
+        return self._stepper.last
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """While this lasts, the arrays hold the averages of the weights (``ema_decay``).
+
+        Raises:
+            InputError: where nothing is averaged.
+        """
+        params = [array for group in self.param_groups for array in group["params"]]
+        with self._stepper.averaged(self.state, self._keys, params):
+            yield
 
     def _arranged(self, grads: Any) -> list[Any]:
         if isinstance(grads, Mapping):
@@ -294,7 +321,7 @@ def _make(rule: Rule, positional: str, name: str) -> type[Optimizer]:
         "rule": rule,
         "made": (rule, positional, name),
         "__doc__": f"{rule.doc}\n\n{Optimizer.__doc__}",
-        "__signature__": signature(rule.defaults, positional.split()),
+        "__signature__": signature({**rule.defaults, **OPTIONS}, positional.split()),
         "__module__": __name__,
     }
     return type(name or rule.name, (Optimizer,), body)

@@ -12,7 +12,8 @@ shape and stride of every parameter, gradient and state is read again at each st
 import inspect
 import math
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -23,13 +24,14 @@ from numpy.typing import NDArray
 from adamas import hyperparameters
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, sharing
-from adamas.engine import Ints, Table, unbroken
+from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
-from adamas.kernel import TINY, Kernel, select
+from adamas.kernel import TINY, Kernel, norm_address, select
 from adamas.loading import check_array, count
 from adamas.registry import Rule
 from adamas.state import State, States
+from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -93,30 +95,34 @@ def named(kind: type) -> bool:
 class _Hyper:
     """A group's hyperparameters, read anew at each step, checked when they change."""
 
-    def __init__(self, rule: Rule, keys: Mapping[str, str]) -> None:
+    def __init__(self, rule: Rule, keys: Mapping[str, str], tail: Tail) -> None:
         self.rule = rule
+        self.tail = tail
         self.names = tuple(rule.defaults)
         self.get = itemgetter(*(keys.get(name, name) for name in self.names))
         self.values: tuple[Any, ...] | None = None
+        self.scaled = False
         self.hyper: dict[str, Any] = {}
         self.numbers: dict[str, Any] = {}  # the same, tensors as their values
         self.mutable = False  # whether some can change their value unseen: tensors, lists
         self.kernel: Kernel | None = None
 
-    def read(self, group: Mapping[str, Any]) -> Kernel:
+    def read(self, group: Mapping[str, Any], scaled: bool) -> Kernel:
         """The kernel that the group's present hyperparameters ask for."""
         values = self.get(group)
         try:
-            same = not self.mutable and values == self.values
+            same = not self.mutable and scaled == self.scaled and values == self.values
         except (RuntimeError, ValueError):  # a new tensor of several elements, of which `number` tells
             same = False
         if self.kernel is None or not same:
             hyper = dict(zip(self.names, values, strict=True))
             numbers = {name: number(name, value) for name, value in hyper.items()}
             hyperparameters.check(numbers, self.rule.defaults)
-            kernel = select(self.rule, numbers)  # which refuses what the rule itself refuses
+            tail = self.tail.hyper(scaled)
+            kernel = select(self.rule, {**numbers, **tail})  # which refuses what the rule itself refuses
             mutable = any(_is_mutable(value) for value in values)
-            self.kernel, self.hyper, self.numbers, self.values, self.mutable = kernel, hyper, numbers, values, mutable
+            self.kernel, self.values, self.scaled, self.mutable = kernel, values, scaled, mutable
+            self.hyper, self.numbers = {**hyper, **tail}, {**numbers, **tail}
         return self.kernel
 
 
@@ -130,6 +136,9 @@ class _Part:
     members: Ints | slice  # positions among the active parameters
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     table: Table | None = None  # None: eager
+    tasks: dict[bool, Task] = field(default_factory=dict[bool, Task])  # whether it measures -> the step's work
+    norm: Task | None = None
+    measures: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # [members, MEASURES], where eager
     states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member, where eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
@@ -137,12 +146,43 @@ class _Part:
     _hyper: Mapping[str, Any] | None = None
     _given: list[Any] = field(default_factory=list[Any])
 
-    def arguments(self, column: Sequence[float], hyper: Mapping[str, Any]) -> list[Any]:
+    def arguments(self, column: Sequence[float], hyper: Mapping[str, Any], factor: float) -> list[Any]:
         """What the kernel's host function takes, for a parameter with this count and these scalars."""
+        names = self.kernel.program.hyper
         if hyper is not self._hyper:
-            names = self.kernel.program.hyper
-            self._hyper, self._given = hyper, [TINY[self.dtype] if n == "tiny" else hyper[n] for n in names]
+            known = {**hyper, "tiny": TINY[self.dtype], "grad_factor": factor}
+            self._hyper, self._given = hyper, [known[name] for name in names]
+        elif hyper["grad_scaled"]:
+            self._given[names.index("grad_factor")] = factor
         return [*column, *self._given]
+
+    def task(self, measured: bool) -> Task | None:
+        """The step's work, where it is done by a kernel."""
+        if self.table is not None and measured not in self.tasks:
+            address = self.kernel.address(self.dtype, measured)
+            self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
+        return self.tasks.get(measured)
+
+    def measured(self) -> NDArray[np.float64]:
+        """[members, MEASURES]: what the last step measured."""
+        if self.table is None:
+            return self.measures
+        results = self.tasks[True].results
+        measures = self.table.by_tensor(results)
+        largest = MEASURES.index("grad_max")
+        measures[:, largest] = self.table.by_tensor(results[:, largest], np.maximum)
+        return measures
+
+    def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
+        """Σg² of each member."""
+        if self.table is None:
+            return np.array([arrays.squares(grads[i]) for i in active[self.members]])
+        if self.norm is None:
+            self.norm = Task(norm_address(self.dtype), self.table, 1)
+        norm = self.norm
+        norm.begin()
+        unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
+        return self.table.by_tensor(norm.results)[:, 0]
 
 
 @dataclass(eq=False)
@@ -166,25 +206,34 @@ class _Plan:
 
 
 class Stepper:
-    """Steps the parameters of one optimizer."""
+    """Steps the parameters of one optimizer.
 
-    def __init__(self, rule: Rule, arrays: Arrays, keys: Mapping[str, str] | None = None) -> None:
+    Attributes:
+        last: what the last step says of itself.
+    """
+
+    def __init__(self, rule: Rule, arrays: Arrays, tail: Tail, keys: Mapping[str, str] | None = None) -> None:
         """
         Args:
             rule: the update rule.
             arrays: the front's kind of array.
+            tail: what is done beside the rule.
             keys: hyperparameter -> its name in the front's groups, where that differs.
         """
         self.rule = rule
         self.arrays = arrays
+        self.tail = tail
         self.keys = dict(keys or {})
+        self.last = SILENT
+        self._until_telemetry = 0  # steps
+        self._lent = False  # whether the parameters hold their averages
         self.scalars = ("step", *rule.source.scalars)
         self._advance, self._scatter = helper("advance", 4), helper("scatter", 3)
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
 
     def __reduce__(self) -> Any:
-        return Stepper, (self.rule, self.arrays, self.keys)
+        return Stepper, (self.rule, self.arrays, self.tail, self.keys)
 
     def step(
         self,
@@ -193,6 +242,8 @@ class Stepper:
         keys: Sequence[Hashable],
         params: Sequence[Any],
         grads: Sequence[Any],
+        grad_scale: float | None = None,
+        found_inf: bool = False,
     ) -> None:
         """Move every parameter that has a gradient.
 
@@ -202,32 +253,69 @@ class Stepper:
             keys: the key of each parameter, over all groups in order.
             params: the parameters, likewise.
             grads: their gradients, None where there is none.
+            grad_scale: what the loss, and so the gradients, were multiplied by.
+            found_inf: whether somebody has found that a gradient is not finite: the step is skipped.
 
         Raises:
             InputError: before anything is changed.
+            FloatingPointError: likewise, where ``nonfinite="raise"`` asks for it.
         """
-        kernels = self._kernels(groups)
+        if self._lent:
+            raise InputError("The parameters hold their averages: step after `with opt.averaged()`, not inside.")
+        if found_inf:
+            self.last = Last(skipped=True)
+            return
+        kernels = self._kernels(groups, grad_scale is not None)
         plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
         if plan is None or not self._holds(plan, groups, kernels, states, params, grads):
             plan = self._make(groups, kernels, states, keys, params, grads)
+        self.last = SILENT
         if len(plan.active):
             scalars, counts = plan.places
             together = self._advance(scalars, *plan.scalars.shape, counts)
             if plan.begins and self._only_looks(plan, grads):
                 plan.counts[0] = 0
-                results, parts = [], []
+                unbroken(lambda: self._commit(plan, [], [], states, params, grads))
             else:
-                results, parts = self._prepare(plan, bool(together), groups, params, grads), plan.parts
-            unbroken(lambda: self._commit(plan, parts, results, states, params))
+                scale = 1.0 if grad_scale is None else grad_scale
+                self._move(plan, bool(together), groups, states, params, grads, scale)
         self._plan = plan
+
+    def _move(
+        self,
+        plan: _Plan,
+        together: bool,
+        groups: Sequence[Mapping[str, Any]],
+        states: States,
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        scale: float,
+    ) -> None:
+        """The step, with all that was looked at."""
+        self._gather(plan, grads)
+        factor = 1 / scale
+        if self.tail.looks_first:
+            self.last = self._look_first(plan, grads, scale)
+            factor = self.last.clip_coef / scale
+            if self.last.skipped:
+                return
+        measured = self._measures()
+        results = self._prepare(plan, together, groups, params, grads, factor, measured)
+        tasks = [task for part in plan.parts if (task := part.task(measured)) is not None]
+        for task in tasks:
+            task.begin()
+        unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))
+        if measured:
+            self.last = self._report(plan, self.last, params, scale)
 
     def _commit(
         self,
         plan: _Plan,
-        parts: Sequence[_Part],
+        tasks: Sequence[Task],
         results: Sequence[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]],
         states: States,
         params: Sequence[Any],
+        grads: Sequence[Any],
     ) -> None:
         """Change what the step changes. All of it can be done again without harm: after an interruption it is."""
         if plan.fresh:
@@ -237,14 +325,16 @@ class Stepper:
                 else:
                     states[key] = State.hidden(missing)
             plan.changes, plan.fresh, plan.begins = State.changes, [], False
-        for part in parts:
-            if part.table is not None:
-                part.table.run(self.arrays.crew)
+        for task in tasks:
+            task.run(self.arrays.crew)
         for result in results:
             self.arrays.store(*result)
-        for part in parts:
+        for part in plan.parts if tasks else ():
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
+            if self.tail.zero_grad:
+                for i, _, stage, _ in part.staged_gradients:
+                    self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
         self._scatter(scalars, plan.counts.size, counts)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
@@ -278,31 +368,48 @@ class Stepper:
             and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
         )
 
+    @contextmanager
+    def averaged(self, states: States, keys: Sequence[Hashable], params: Sequence[Any]) -> Generator[None]:
+        """While this lasts, the parameters hold the averages of the weights.
+
+        Args:
+            states: key -> states of a parameter.
+            keys: the key of each parameter.
+            params: the parameters.
+
+        Raises:
+            InputError: where nothing is averaged.
+        """
+        if self.tail.ema_decay is None:
+            raise InputError("The weights are not averaged: give the optimizer an ema_decay, such as ema_decay=0.999.")
+        averages = [(p, states[key].peek()["ema"]) for key, p in zip(keys, params, strict=True) if key in states]
+        kept = [(p, self.arrays.zeros(p)) for p, _ in averages]
+        for p, own in kept:
+            self.arrays.copy(p, own)
+        self._lent = True
+        try:
+            for p, average in averages:
+                self.arrays.copy(average, p)
+            yield
+        finally:
+            unbroken(lambda: self._restore(kept))
+
+    def _restore(self, kept: Sequence[tuple[Any, Any]]) -> None:
+        for p, own in kept:
+            self.arrays.copy(own, p)
+        self._lent = False
+
     # -- prepare -------------------------------------------------------------------------------------------------
 
-    def _kernels(self, groups: Sequence[Mapping[str, Any]]) -> list[Kernel]:
+    def _kernels(self, groups: Sequence[Mapping[str, Any]], scaled: bool) -> list[Kernel]:
         while len(self._hyper) < len(groups):
-            self._hyper.append(_Hyper(self.rule, self.keys))
-        return [hyper.read(group) for hyper, group in zip(self._hyper, groups, strict=False)]
+            self._hyper.append(_Hyper(self.rule, self.keys, self.tail))
+        return [hyper.read(group, scaled) for hyper, group in zip(self._hyper, groups, strict=False)]
 
-    def _prepare(
-        self,
-        plan: _Plan,
-        together: bool,
-        groups: Sequence[Mapping[str, Any]],
-        params: Sequence[Any],
-        grads: Sequence[Any],
-    ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
-        """Coefficients, addresses of gradients and staged copies; returns what eager steps have computed.
-
-        ``together`` says that all parameters have come equally far: the usual case, in which each part has one line
-        of coefficients.
-        """
-        eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
-        first = [plan.counts.item(k) for k in range(0, plan.counts.size, plan.counts.shape[1])]
+    def _gather(self, plan: _Plan, grads: Sequence[Any]) -> None:
+        """Addresses of gradients, and staged copies of what a kernel cannot read where it lies."""
         for part in plan.parts:
             if part.table is None:
-                eager += self._compute(plan, part, groups[part.group], params, grads)
                 continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
@@ -311,12 +418,71 @@ class Stepper:
                 part.table.addresses[0, member] = address
             for original, stage in part.staged:
                 self.arrays.copy(original, stage)
+
+    def _look_first(self, plan: _Plan, grads: Sequence[Any], scale: float) -> Last:
+        """The norm of all gradients, and what follows from it."""
+        squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
+        norm = math.sqrt(sum(float(s.sum()) for s in squares)) / scale
+        if not math.isfinite(norm) and self.tail.nonfinite == "skip":
+            return Last(norm, skipped=True)
+        if not math.isfinite(norm) and self.tail.nonfinite == "raise":
+            first = min(
+                int(plan.active[part.members][~np.isfinite(s)].min(initial=len(grads)))
+                for part, s in zip(plan.parts, squares, strict=True)
+            )
+            raise FloatingPointError(
+                f"The gradient of parameter {first} is not finite: nothing was changed; look into the loss, or give "
+                "nonfinite='skip' to leave such steps out."
+            )
+        if self.tail.clip_grad_norm is None:
+            return Last(norm)
+        coefficient = self.tail.clip_grad_norm / (norm + 1e-6)  # torch's: a norm of 0 divides nothing
+        return Last(norm, 1.0 if coefficient > 1 else coefficient)
+
+    def _measures(self) -> bool:
+        """Whether this step is one that measures."""
+        if not self.tail.telemetry:
+            return False
+        measures = self._until_telemetry == 0
+        self._until_telemetry = (self.tail.telemetry if measures else self._until_telemetry) - 1
+        return measures
+
+    def _report(self, plan: _Plan, last: Last, params: Sequence[Any], scale: float) -> Last:
+        """What a measuring step says of itself."""
+        measures = np.full((len(params), len(MEASURES)), np.nan)
+        for part in plan.parts:
+            measures[plan.active[part.members]] = part.measured()
+        telemetry = Telemetry(measures, np.array([self.arrays.form(p).size for p in params]), scale)
+        norm = math.sqrt(np.nansum(measures[:, 0])) / scale if last.grad_norm is None else last.grad_norm
+        return last._replace(grad_norm=norm, telemetry=telemetry)
+
+    def _prepare(
+        self,
+        plan: _Plan,
+        together: bool,
+        groups: Sequence[Mapping[str, Any]],
+        params: Sequence[Any],
+        grads: Sequence[Any],
+        factor: float,
+        measured: bool,
+    ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
+        """Coefficients; returns what eager steps have computed, and where it goes.
+
+        ``together`` says that all parameters have come equally far: the usual case, in which each part has one line
+        of coefficients.
+        """
+        eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
+        first = [plan.counts.item(k) for k in range(0, plan.counts.size, plan.counts.shape[1])]
+        for part in plan.parts:
+            if part.table is None:
+                eager += self._compute(plan, part, groups[part.group], params, grads, factor, measured)
+                continue
             if together:
                 columns, rows = [first], None
             else:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
-            computed = [self._host(part, column) for column in columns]
+            computed = [self._host(part, column, factor) for column in columns]
             part.table.use([line for line, _ in computed], rows)
             if len(first) > 1:
                 carried = np.array([scalars for _, scalars in computed]).T
@@ -330,25 +496,32 @@ class Stepper:
         group: Mapping[str, Any],
         params: Sequence[Any],
         grads: Sequence[Any],
+        factor: float,
+        measured: bool,
     ) -> list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]]:
         """An eager part's results, and where they go."""
         hyper, own = self._hyper[part.group].hyper, plan.counts[:, part.members]
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
+        part.measures = np.empty((own.shape[1], len(MEASURES)))
         for k, i in enumerate(plan.active[part.members]):
-            arrays, arguments = [grads[i], params[i], *part.states[k]], part.arguments(own[:, k].tolist(), hyper)
+            arrays = [grads[i], params[i], *part.states[k]]
+            arguments = part.arguments(own[:, k].tolist(), hyper, factor)
             try:
                 results, scalars = self.arrays.call(part.kernel, arrays, arguments, group)
             except InputError as error:
                 raise InputError(f"Parameter {i} {error}") from None
             except ArithmeticError as error:
                 raise self._uncomputable(part, arguments, error) from None
-            eager.append((results, arrays[1:], group))
+            place = dict(zip(part.kernel.program.arrays, arrays, strict=True))
+            eager.append((results, [place[name] for name in part.kernel.program.outputs], group))
             own[1:, k] = scalars
+            if measured:
+                part.measures[k] = self.arrays.measure(grads[i], params[i], results[0])
         plan.counts[:, part.members] = own
         return eager
 
-    def _host(self, part: _Part, column: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        arguments = part.arguments(column, self._hyper[part.group].numbers)
+    def _host(self, part: _Part, column: Sequence[float], factor: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        arguments = part.arguments(column, self._hyper[part.group].numbers, factor)
         try:
             return part.kernel.host(*arguments)
         except ArithmeticError as error:
@@ -490,6 +663,8 @@ class Stepper:
         for name in kernel.program.states:
             if held.get(name) is None:
                 missing[name] = self.arrays.zeros(param)
+                if name == "ema":
+                    self.arrays.copy(param, missing[name])
         return missing
 
     def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:
@@ -513,10 +688,9 @@ class Stepper:
         described = np.stack([arrays.describe(row) for row in map(list, zip(*columns, strict=True))])
         _refuse_unaddressed(described[:, 1])
         addresses = described[:, 0]
-        sizes = [math.prod(param.shape) * param.lanes for _, param, *_ in tensors]
-        kernel: Any = part.kernel.load("numba", part.dtype)
+        sizes = [param.size for _, param, *_ in tensors]
         width = len(part.kernel.program.coefficients)
-        part.table = Table(kernel.address, addresses, np.array(sizes, np.int64), width, part.dtype)
+        part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype)
 
 
 def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:

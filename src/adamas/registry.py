@@ -15,10 +15,22 @@ from adamas.intrinsics import RESERVED
 BEFORE = parse(driver.before, "driver function")
 AFTER = parse(driver.after, "driver function", given=("param", "step"))
 KEEP = parse(driver.keep, "driver function", given=("g", "state"))
+AVERAGE = parse(driver.average, "driver function", given=("param", "ema"))
+CLEAR = parse(driver.clear, "driver function", given=("g",))
 
 #: The options that every rule takes, with their defaults.
 OPTIONS: Mapping[str, Value] = MappingProxyType(
     {"weight_decay": 0.0, "decoupled": False, "decay_after": False, "maximize": False}
+)
+
+#: What else the driver's functions take: the tail of a step, which is switched on for an optimizer as a whole.
+TAIL: Mapping[str, Value] = MappingProxyType(
+    {
+        name: default
+        for function in (BEFORE, AVERAGE, CLEAR)
+        for name, default in function.defaults.items()
+        if name not in OPTIONS
+    }
 )
 
 
@@ -143,7 +155,7 @@ def _register(function: Callable[..., Any], options: Mapping[str, Value]) -> Rul
     source = parse(function)
     if "lr" not in source.defaults:
         raise InputError(f"{source.place % source.body[0].lineno} has no learning rate: write `lr=1e-3` after the '*'.")
-    if taken := sorted(OPTIONS.keys() & source.names):
+    if taken := sorted((OPTIONS.keys() | TAIL.keys() | {"ema"}) & source.names):
         raise InputError(
             f"{source.place % source.body[0].lineno} uses {taken[0]!r}, which belongs to the driver: leave it out."
         )

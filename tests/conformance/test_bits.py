@@ -1,11 +1,14 @@
 """Float32 by Numba is float32 by NumPy to the bit, however the work is cut and laid out."""
 
+import math
+
 import numpy as np
 import pytest
 
 import adamas
 import adamas.numpy
 from adamas import engine
+from adamas.tail import Tail
 from tests.cases import CASES, Case
 from tests.running import numpy_kernel
 
@@ -47,10 +50,35 @@ def test_numba_is_numpy(case: Case, threads: int, span: int, monkeypatch: pytest
         assert same_bits(held, states[name]), name
 
 
+TAILS = [
+    {"clip_grad_value": 0.5, "ema_decay": 0.9},
+    {"clip_grad_norm": 1.0, "ema_decay": 0.99, "zero_grad": True, "telemetry": True},
+]
+
+
+@pytest.mark.parametrize("tail", TAILS, ids=str)
+@pytest.mark.parametrize("case", [c for c in CASES if c.rule in ("adamw", "radam")], ids=lambda c: c.name)
+def test_numba_is_numpy_with_a_tail(case: Case, tail: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SPAN", 1000)
+    theta = np.random.default_rng(1).standard_normal(N).astype(np.float32)
+    grads = gradients(2)
+    norms = [math.sqrt(math.fsum(g.astype(np.float64) ** 2)) for g in grads]
+    factors = [min(1.0, 1 / (norm + 1e-6)) if "clip_grad_norm" in tail else 1.0 for norm in norms]
+    expected, states = numpy_kernel(case, theta, grads, "float32", Tail(**tail), factors)
+    param = theta.copy()
+    optimizer = adamas.numpy.optimizer(case.rule)(param, **case.options, **tail)
+    for g in grads:
+        optimizer.step(g.copy())
+    assert same_bits(param, expected)
+    assert "ema" in states
+    for name, held in states.items():
+        assert name in ("step", "mu_product") or same_bits(optimizer.state[0][name], held), name
+
+
 def test_every_element_has_its_span(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SPAN", 1000)
     sizes = np.array([0, 1, 16, 5000, 3, 16384, 16385, 0], np.int64)
-    table = engine.Table(0, np.zeros((2, len(sizes)), np.int64), sizes, 1, "float32")
+    table = engine.Table(np.zeros((2, len(sizes)), np.int64), sizes, 1, "float32")
     for tensor, size in enumerate(sizes):
         own = table.spans[table.spans[:, 0] == tensor]
         covered = [i for _, first, length, _ in own for i in range(first, first + length)]

@@ -10,12 +10,11 @@ import ast
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import count
 from typing import Any
 
 from adamas.dialect import Source, Straight, names
-from adamas.registry import AFTER, BEFORE, KEEP, Rule
+from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, KEEP, TAIL, Rule
 
 
 @dataclass
@@ -25,7 +24,8 @@ class Program:
     Attributes:
         rule: the rule's name.
         arrays: what the kernel reads: ``g``, ``param`` and the states that are alive.
-        states: the states that are alive.
+        states: the states that are alive, ``ema`` among them where the weights are averaged.
+        outputs: what the kernel writes: ``param``, the states, and ``g`` where it is cleared.
         scalars: scalar states, which the host carries on.
         hyper: the hyperparameters that the host needs, and ``tiny``.
         host: lines that compute the coefficients, in Python, float64.
@@ -33,11 +33,14 @@ class Program:
         saved: coefficient -> the host's name for its value, where the rule has since rebound the name itself.
         flags: those of them that are conditions.
         body: lines that compute the new values of one coordinate.
+        watch: where ε outweighs what it is added to: after which line of the body, and the condition; the last place
+            of the rule's that has an ε. (-1, "") where there is none.
     """
 
     rule: str
     arrays: tuple[str, ...]
     states: tuple[str, ...]
+    outputs: tuple[str, ...]
     scalars: tuple[str, ...]
     hyper: tuple[str, ...]
     host: list[str] = field(default_factory=list[str])
@@ -45,11 +48,7 @@ class Program:
     saved: dict[str, str] = field(default_factory=dict[str, str])
     flags: set[str] = field(default_factory=set[str])
     body: list[str] = field(default_factory=list[str])
-
-    @cached_property
-    def outputs(self) -> tuple[str, ...]:
-        """What the kernel writes: the parameter and its states."""
-        return ("param", *self.states)
+    watch: tuple[int, str] = (-1, "")
 
     def functional_text(self, *header: str) -> str:
         """A kernel over whole arrays that returns the new ones: (g, param, states, coefficients) → outputs."""
@@ -77,33 +76,40 @@ def program(rule: Rule, hyper: Mapping[str, Any]) -> Program:
     Raises:
         InputError: where the rule refuses the combination.
     """
+    hyper = {**TAIL, **hyper}
     straight = rule.source.straighten(hyper)
     alive = straight.alive(rule.source.states)
-    build = _Builder(rule, alive)
+    states = (*alive, "ema") if hyper["ema_decay"] else alive
+    outputs = ("param", *states, "g") if hyper["zero_grad"] else ("param", *states)
+    build = _Builder(rule, states, outputs)
     build.call(BEFORE, hyper, {"g": "g"})
-    build.rule(straight, alive)
+    build.rule(straight)
     build.call(AFTER, hyper, {"param": "param"}, step=build.step)
     for state in alive:
         build.call(KEEP, hyper, {"state": state}, state=state)
+    build.call(AVERAGE, hyper, {"ema": "ema"})
+    build.call(CLEAR, hyper, {"g": "g"})
     return build.finish()
 
 
 class _Builder:
     """Takes assignments in order and puts each on the host or into the body."""
 
-    def __init__(self, rule: Rule, alive: tuple[str, ...]) -> None:
+    def __init__(self, rule: Rule, states: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self.source = rule.source
         self.name = rule.name
-        self.coordinates = {"g", "param", *alive}
-        self.states = alive
+        self.coordinates = {"g", "param", *states}
+        self.states = states
+        self.outputs = outputs
         self.host: list[str] = []
         self.body: list[str] = []
         self.coefficients: dict[str, str] = {}  # text of the uniform expression -> its name
         self.order: list[str] = []
         self.saved: dict[str, str] = {}
         self.flags: set[str] = set()
+        self.watch = (-1, "")
         self.read: set[str] = set()
-        self.taken = set(rule.source.names)
+        self.taken = {*rule.source.names, *TAIL}
         self.step = self.fresh("step")
 
     def call(self, function: Source, hyper: Mapping[str, Any], returns: dict[str, str], **given: str) -> None:
@@ -113,9 +119,9 @@ class _Builder:
         for targets, value in straight.assignments:
             self.assign(targets, _renamed(value, rename))
         (target,) = returns.values()
-        self.assign((target,), _renamed(straight.results[0], rename))
+        self.assign((target,), _renamed(straight.results[0], rename), coordinate=True)
 
-    def rule(self, straight: Straight, alive: tuple[str, ...]) -> None:
+    def rule(self, straight: Straight) -> None:
         for targets, value in straight.assignments:
             self.assign(targets, value)
         step, *handed = straight.results
@@ -134,7 +140,17 @@ class _Builder:
         if isinstance(value, ast.Name) and targets == (value.id,):
             return
         if coordinate or names(value) & self.coordinates or targets[0] in self.states:
-            self.body.append(f"{targets[0]} = {ast.unparse(self.lower(value))}")
+            lowered = self.lower(value)
+            for node in ast.walk(lowered):
+                match node:
+                    case (
+                        ast.BinOp(left=root, op=ast.Add(), right=ast.Name("eps"))
+                        | ast.Call(func=ast.Name("maximum"), args=[root, ast.Name("eps")])
+                    ) if names(root) & self.coordinates:
+                        self.watch = (len(self.body), f"{ast.unparse(root)} < eps")
+                    case _:
+                        pass
+            self.body.append(f"{targets[0]} = {ast.unparse(lowered)}")
             self.coordinates.update(targets)
         else:
             self.read |= names(value)
@@ -194,11 +210,12 @@ class _Builder:
         return name
 
     def finish(self) -> Program:
-        hyper = (*self.source.defaults, "weight_decay", "tiny")
+        hyper = (*self.source.defaults, *TAIL, "weight_decay", "tiny")
         return Program(
             rule=self.name,
             arrays=("g", "param", *self.states),
             states=self.states,
+            outputs=self.outputs,
             scalars=tuple(self.source.scalars),
             hyper=tuple(name for name in hyper if name in self.read),
             host=self.host,
@@ -206,6 +223,7 @@ class _Builder:
             saved=self.saved,
             flags=self.flags,
             body=self.body,
+            watch=self.watch,
         )
 
 

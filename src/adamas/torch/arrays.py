@@ -5,6 +5,7 @@ so that they can be read anew at each step.
 """
 
 import ctypes
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -233,6 +234,15 @@ class TorchArrays:
             results = [torch.view_as_complex(r) for r in results]
         return results, [float(s) for s in scalars]
 
+    def squares(self, array: Tensor) -> float:
+        return _norm(array.detach(), 2) ** 2
+
+    def measure(self, grad: Tensor, param: Tensor, new: Any) -> Sequence[float]:
+        grad, old, new = grad.detach(), param.detach(), new.detach()
+        zeros = grad.numel() * (2 if grad.is_complex() else 1) - _norm(grad, 0)
+        largest = _norm(grad, math.inf) if grad.numel() else 0.0
+        return self.squares(grad), largest, zeros, self.squares(new - old), self.squares(new), math.nan
+
     def changed(self, params: Sequence[Tensor]) -> None:
         if torch.is_inference_mode_enabled():  # whose tensors have no version
             params = [p for p in params if not p.is_inference()]
@@ -246,6 +256,15 @@ class TorchArrays:
 def _wide(param: Tensor) -> torch.dtype:
     """The dtype of a parameter's states."""
     return torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
+
+
+def _norm(tensor: Tensor, order: float) -> float:
+    """A norm of all numbers of a tensor, of all shards where it is sharded, in float64 where the device has that."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
+    norm: Any = torch.linalg.vector_norm(tensor, order, dtype=wide)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
 def _needed(tensor: Tensor, form: Form) -> int:

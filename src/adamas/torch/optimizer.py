@@ -3,7 +3,8 @@
 """The class that all optimizers of this front share."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from adamas.loading import counted, load
 from adamas.optimizer import Stepper, bind, named, signature
 from adamas.registry import Rule, find
 from adamas.state import State, States
+from adamas.tail import OPTIONS, Last, Tail
 from adamas.torch.arrays import TorchArrays
 
 #: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state
@@ -39,9 +41,12 @@ class Optimizer(torch.optim.Optimizer):
             subclasses, and with ``differentiable=True`` torch computes the step.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`. Where torch has a class
             of the same name, they have its names and order. ``decoupled`` may be said for ``decoupled_weight_decay``.
-        foreach, fused: accepted as by torch, and without effect.
+        foreach: accepted as by torch, and without effect.
+        fused: with True, a `torch.amp.GradScaler` leaves it to the step to undo its scale, as it does with torch's.
         capturable: refused at the first step of a parameter on the GPU; elsewhere without effect.
         differentiable: let autograd run through the step.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, zero_grad, telemetry: what the step does beside the
+            rule, in the same pass over memory; see `adamas.tail.Tail`.
 
     Raises:
         InputError: (a ValueError) for an argument that cannot be; nothing is made.
@@ -59,8 +64,10 @@ class Optimizer(torch.optim.Optimizer):
             raise RuntimeError("`fused` does not support `differentiable`: leave one of them out.")
         if defaults["fused"] and defaults["foreach"]:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together: leave one of them out.")
-        self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
+        tail = Tail(**{name: defaults.pop(name) for name in OPTIONS})
+        self._stepper = Stepper(self.rule, _ARRAYS, tail, _KEYS)
         super().__init__(params, defaults)
+        self._step_supports_amp_scaling = bool(defaults["fused"])
         self._adopt()
 
     def _check(self, group: dict[str, Any]) -> None:
@@ -128,8 +135,44 @@ class Optimizer(torch.optim.Optimizer):
             self._adopt()
         groups = self.param_groups
         params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
-        self._stepper.step(groups, self.state, params, params, _Gradients(params))
+        scale, found = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        self._stepper.step(
+            groups,
+            self.state,
+            params,
+            params,
+            _Gradients(params),
+            None if scale is None else float(scale),
+            bool(found),
+        )
         return loss
+
+    @property
+    def last(self) -> Last:
+        """What the last step says of itself: the gradients' norm, whether it was skipped, what it measured."""
+        return self._stepper.last
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """While this lasts, the parameters hold the averages of the weights (``ema_decay``).
+
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> opt = optimizer("sgd")([weight], lr=1.0, ema_decay=0.5)
+        >>> weight.grad = torch.ones(1)
+        >>> opt.step()
+        >>> with opt.averaged():
+        ...     print(weight.item())
+        -0.8181818127632141
+        >>> weight.item()
+        -1.0
+
+        Raises:
+            InputError: where nothing is averaged.
+        """
+        params = [p for group in self.param_groups for p in group["params"]]
+        with self._stepper.averaged(self.state, params, params):
+            yield
 
     _watched = torch.optim.Optimizer.profile_hook_step(_step)
 
@@ -151,6 +194,9 @@ class Optimizer(torch.optim.Optimizer):
                 states[p] = State(begun)
         return states
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_tail": self._stepper.tail}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         whole = {**vars(self), **state}
         for group in whole["param_groups"]:
@@ -161,7 +207,8 @@ class Optimizer(torch.optim.Optimizer):
                 group["decoupled_weight_decay"] = own["decoupled_weight_decay"]
         super().__setstate__({**state, "state": self._states(whole["state"])})
         if "_stepper" not in self.__dict__:
-            self._stepper = Stepper(self.rule, _ARRAYS, _KEYS)
+            self._stepper = Stepper(self.rule, _ARRAYS, self.__dict__.pop("_tail", Tail()), _KEYS)
+            self._step_supports_amp_scaling = bool(self.defaults["fused"])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if named(type(self)) or "made" not in vars(type(self)):
@@ -273,7 +320,7 @@ def optimizer(rule: Rule | str, positional: str = "lr", name: str = "", **defaul
 
 @cache  # one class, however often it is asked for: so what was pickled is of the class that it was of
 def _make(rule: Rule, positional: str, name: str, defaults: tuple[tuple[str, Any], ...]) -> type[Optimizer]:
-    names = _torch_names({**rule.hyper(dict(defaults)), **_FLAGS})
+    names = {**_torch_names({**rule.hyper(dict(defaults)), **_FLAGS}), **OPTIONS}
     body = {
         "rule": rule,
         "made": (rule, positional, name, defaults),

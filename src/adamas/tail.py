@@ -1,0 +1,169 @@
+"""The tail of a step: what is done around the rule in the same pass over memory, and what a step says of itself."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adamas.errors import InputError, InputTypeError
+
+Floats = NDArray[np.float64]
+
+#: What a measuring step says of each tensor, or of a part of it, in this order: Σg², max |g|, how many coordinates of g
+#: are 0, ΣΔθ², Σθ² after the step, in how many coordinates ε outweighs what it is added to.
+MEASURES = ("grad_squares", "grad_max", "grad_zeros", "update_squares", "param_squares", "eps_counts")
+
+#: What `Tail.nonfinite` may be.
+NONFINITE = ("propagate", "skip", "raise")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What an optimizer does beside its rule; all of it is off unless asked for.
+
+    Attributes:
+        clip_grad_norm: the largest 2-norm that all gradients together may have; a longer one is shortened, as by
+            `torch.nn.utils.clip_grad_norm_`. The gradients themselves are left as they are.
+        clip_grad_value: the largest magnitude that a coordinate of a gradient may have.
+        ema_decay: decay of an average of the weights, in [0, 1), which is kept beside the states as ``ema``.
+        nonfinite: what becomes of a step whose gradients are not all finite: "propagate" (it is made, as torch makes
+            it), "skip" or "raise". The latter two change nothing, neither weights nor states nor counts.
+        zero_grad: whether the step leaves zeros in the gradients.
+        telemetry: 0 or False, or at every how many steps `Last.telemetry` is measured.
+
+    Raises:
+        InputError: for a value that cannot be.
+    """
+
+    clip_grad_norm: float | None = None
+    clip_grad_value: float | None = None
+    ema_decay: float | None = None
+    nonfinite: str = "propagate"
+    zero_grad: bool = False
+    telemetry: int | bool = False
+
+    def __post_init__(self) -> None:
+        _check("clip_grad_norm", self.clip_grad_norm, lambda x: 0 < x < math.inf, "a finite number above 0, or None")
+        _check("clip_grad_value", self.clip_grad_value, lambda x: 0 < x < math.inf, "a finite number above 0, or None")
+        _check("ema_decay", self.ema_decay, lambda x: 0 <= x < 1, "at least 0 and less than 1, or None")
+        if self.clip_grad_norm is not None and self.clip_grad_value is not None:
+            raise InputError(
+                f"clip_grad_norm={self.clip_grad_norm} and clip_grad_value={self.clip_grad_value} exclude each other: "
+                "give one of them."
+            )
+        if self.nonfinite not in NONFINITE:
+            raise InputError(f"Invalid nonfinite value: {self.nonfinite!r}: it must be one of {', '.join(NONFINITE)}.")
+        zero_grad: Any = self.zero_grad
+        if not isinstance(zero_grad, bool):
+            raise InputTypeError(f"Invalid zero_grad value: {self.zero_grad!r}: it must be True or False.")
+        telemetry: Any = self.telemetry
+        if not isinstance(telemetry, int) or telemetry < 0:
+            raise InputError(
+                f"Invalid telemetry value: {self.telemetry!r}: it must be True, False, or a number of steps."
+            )
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether a step must see all gradients before it can begin."""
+        return self.clip_grad_norm is not None or self.nonfinite != "propagate"
+
+    def hyper(self, scaled: bool) -> dict[str, Any]:
+        """The hyperparameters of the driver.
+
+        Args:
+            scaled: whether the loss was scaled.
+        """
+        return {
+            "grad_scaled": scaled or self.clip_grad_norm is not None,
+            "clip_grad_value": self.clip_grad_value or 0.0,
+            "ema_decay": self.ema_decay or 0.0,
+            "zero_grad": self.zero_grad,
+        }
+
+
+#: name -> default of everything a tail can do, as optimizers take it.
+OPTIONS: Mapping[str, Any] = {field.name: field.default for field in fields(Tail)}
+
+
+def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputTypeError(f"Invalid {name} value: {value!r}: it must be {words}.")
+    if not allowed(float(value)):
+        raise InputError(f"Invalid {name} value: {value}: it must be {words}.")
+
+
+class Telemetry:
+    """What a step measured, a number for each parameter in the order of the groups; NaN where there was no gradient.
+
+    Attributes:
+        grad_norm: ‖g‖, unscaled and before clipping.
+        grad_max: max |g|, likewise.
+        zero_share: the share of coordinates whose gradient is exactly 0.
+        update_norm: ‖Δθ‖, of what the step changed, decay included.
+        param_norm: ‖θ‖ after the step.
+        eps_share: the share of coordinates in which ε outweighs what it is added to; NaN for rules without ε.
+    """
+
+    def __init__(self, measures: Floats, sizes: Floats, scale: float) -> None:
+        """
+        Args:
+            measures: [parameters, MEASURES].
+            sizes: [parameters], numbers in each; a complex element is two.
+            scale: of the loss.
+        """
+        self._measures, self._sizes, self._scale = measures, np.maximum(sizes, 1), scale
+
+    @cached_property
+    def grad_norm(self) -> Floats:
+        return np.sqrt(self._measure("grad_squares")) / self._scale
+
+    @cached_property
+    def grad_max(self) -> Floats:
+        return self._measure("grad_max") / self._scale
+
+    @cached_property
+    def zero_share(self) -> Floats:
+        return self._measure("grad_zeros") / self._sizes
+
+    @cached_property
+    def update_norm(self) -> Floats:
+        return np.sqrt(self._measure("update_squares"))
+
+    @cached_property
+    def param_norm(self) -> Floats:
+        return np.sqrt(self._measure("param_squares"))
+
+    @cached_property
+    def eps_share(self) -> Floats:
+        return self._measure("eps_counts") / self._sizes
+
+    def _measure(self, name: str) -> Floats:
+        return self._measures[:, MEASURES.index(name)]
+
+
+class Last(NamedTuple):
+    """What the last step says of itself.
+
+    Attributes:
+        grad_norm: the 2-norm of all gradients together, unscaled and before clipping; None where nothing asked for it
+            (``clip_grad_norm``, ``nonfinite`` and ``telemetry`` do).
+        clip_coef: what the gradients were multiplied by to hold their norm down; 1 where they were not.
+        skipped: whether the step was left out, because a gradient was not finite.
+        telemetry: what was measured, if this was a step that measures.
+    """
+
+    grad_norm: float | None = None
+    clip_coef: float = 1.0
+    skipped: bool = False
+    telemetry: Telemetry | None = None
+
+
+#: Of a step that was asked for nothing.
+SILENT = Last()
