@@ -40,6 +40,33 @@ def fingerprint(thing, api, tensor):
     return mark
 
 
+# What follows the room for a DLTensor in the API table: the places of `adamas.torch.layout.Layout`, and the size of an
+# element by the number of its dtype.
+STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 18, 19, 20, 21, 22, 23, 24, 25
+PLAIN, NONE, SIZES, ENTRIES = 26, 27, 28, 64
+
+
+@njit("int64(int64, int64[:], int64[:])", cache=CACHE)
+def glance(body, api, tensor):
+    """As `fingerprint`, by the memory of the C++ tensor; -1 where that is not the memory of a plain one."""
+    dims, number = load_int64(body + api[DIMS]), load_int64(body + api[DTYPE]) & 0xFFFF
+    if load_int64(body + api[KEYS]) != api[PLAIN] or dims > 5 or number >= ENTRIES or api[SIZES + number] == 0:
+        return -1
+    storage = load_int64(body + api[STORAGE]) + api[DATA]
+    mark = (number * 8 + dims) * 0x6C8E9CF570932BD5 + load_int64(storage + 8) * 0x2127599BF4325C37
+    factor = elements = 1
+    for d in range(dims):
+        size = load_int64(body + api[DIMS] + 8 + 8 * d)
+        stride = 0 if size == 1 else load_int64(body + api[DIMS] + 48 + 8 * d)
+        factor *= 0x5851F42D4C957F2D
+        mark += (size * 0x14057B7EF767814F + stride * 0x2545F4914F6CDD1D) * factor
+        elements *= size
+    if load_int64(storage) == 0 and elements != 0:  # its memory was freed
+        return -1
+    tensor[0] = load_int64(storage) + load_int64(body + api[OFFSET]) * api[SIZES + number]
+    return mark
+
+
 AHEAD, HINTS = 8, 16
 
 
@@ -50,29 +77,24 @@ def ask(hints, i):
         prefetch(hints[k])
 
 
-@njit("void(int64[:], int64, int64, int64)", cache=CACHE)
-def remember(hints, i, param, grad):
-    """Note where a parameter's memory lies, for `ask`: object, tensor, storage, autograd's data, version.
-
-    This knows where torch keeps its pointers; `adamas.torch.arrays` sees to it that it is right, or not called."""
+@njit("void(int64[:], int64, int64[:], int64, int64, int64, int64)", cache=CACHE)
+def remember(hints, i, api, param, body, notes, grad):
+    """Note where a parameter's memory lies, for `ask`: object, tensor, storage, autograd's notes, version, gradient."""
     k = HINTS * i
-    body = load_int64(param + 16)
-    hints[k], hints[k + 1], hints[k + 2], hints[k + 3], hints[k + 4] = param, body, body + 64, body + 128, body + 192
-    hints[k + 5], hints[k + 6], hints[k + 7] = load_int64(body + 16), load_int64(body + 24), load_int64(body + 40)
-    hints[k + 8] = hints[k + 6] + 64
-    body = load_int64(grad + 16)
-    hints[k + 9], hints[k + 10], hints[k + 11], hints[k + 12] = grad, body, body + 64, body + 128
-    hints[k + 13], hints[k + 14] = body + 192, load_int64(body + 16)
+    hints[k], hints[k + 1], hints[k + 2], hints[k + 3] = param, body, body + 64, body + 128
+    hints[k + 4], hints[k + 5], hints[k + 6] = load_int64(body + api[STORAGE]), notes, load_int64(body + 40)
+    hints[k + 7], hints[k + 8], hints[k + 9] = grad, grad + 64, grad + 128
+    hints[k + 10] = load_int64(grad + api[STORAGE])
 
 
-# These two hold the GIL: they call Python's C API. The last 8 words of the API table are room for a DLTensor.
+# These two hold the GIL: they read Python's objects and call its C API.
 
 
 @cfunc("int64(int64, int64, int64, int64, int64, int64)", cache=CACHE)
 def look(params, n, api_, faces_, gradients_, hints_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
-    api, tensor = int64_array(api_, 10), int64_array(api_ + 80, 8)
+    api, tensor = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 80, 8)
     faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
     hints = int64_array(hints_, HINTS * n)
     for i in range(min(AHEAD, n)):
@@ -82,14 +104,27 @@ def look(params, n, api_, faces_, gradients_, hints_):
         if i + AHEAD < n:
             ask(hints, i + AHEAD)
         param = call2(api[0], params, i)
-        mark = fingerprint(param, api, tensor)
-        address = tensor[0] if mark != -1 else 0
-        grad = call2(api[6], param, api[7])
-        grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
+        kind = load_int64(param + 8)
+        mark = grad_mark = -1
+        if api[9] and (kind == api[4] or kind == api[5]):
+            body = load_int64(param + 16)
+            mark = glance(body, api, tensor)
+            address = tensor[0]
+            notes = load_int64(body + api[NOTES])
+            grad = load_int64(notes + api[GRAD]) if notes != 0 else 0
+            if notes == 0 or grad == api[NONE]:
+                grad_mark = 0
+            else:
+                grad_mark = glance(grad, api, tensor)
+                if mark != -1 and grad_mark != -1:
+                    remember(hints, i, api, param, body, notes, grad)
+        if mark == -1 or grad_mark == -1:
+            mark = fingerprint(param, api, tensor)
+            address = tensor[0] if mark != -1 else 0
+            grad = call2(api[6], param, api[7])
+            grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
+            call1(api[2], grad)
         gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0
-        if api[9] and mark != -1 and grad_mark != -1 and grad_mark != 0:
-            remember(hints, i, param, grad)
-        call1(api[2], grad)
         if (
             faces[i] != param or faces[n + i] != address
             or faces[2 * n + i] != mark or faces[3 * n + i] != grad_mark
@@ -102,10 +137,16 @@ def look(params, n, api_, faces_, gradients_, hints_):
 @cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
 def describe(objects, n, api_, out_):
     """Fill out[:, i]: address and fingerprint of each item of a list."""
-    api, tensor, out = int64_array(api_, 10), int64_array(api_ + 80, 8), int64_array(out_, 2 * n)
+    api, tensor, out = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 80, 8), int64_array(out_, 2 * n)
     for i in range(n):
-        out[n + i] = fingerprint(call2(api[0], objects, i), api, tensor)
-        out[i] = tensor[0] if out[n + i] != -1 else 0
+        thing = call2(api[0], objects, i)
+        kind = load_int64(thing + 8)
+        mark = -1
+        if api[9] and (kind == api[4] or kind == api[5]):
+            mark = glance(load_int64(thing + 16), api, tensor)
+        if mark == -1:
+            mark = fingerprint(thing, api, tensor)
+        out[i], out[n + i] = tensor[0] if mark != -1 else 0, mark
     return 0
 
 

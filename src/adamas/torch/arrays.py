@@ -21,6 +21,7 @@ from adamas.arrays import Form, Sight
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
+from adamas.torch.layout import find
 
 _DTYPES = {
     torch.float16: ("float16", 1),
@@ -54,15 +55,14 @@ def _api() -> Ints:
     item, clear, release = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
     attribute = ctypes.cast(python.PyObject_GetAttr, ctypes.c_void_p).value
     objects = (id(Tensor), id(Parameter), attribute, id(_GRAD), id(None))
-    # Where the next step's memory lies is noted as a hint to the processor, if torch's tensors are built as supposed.
     tensor = torch.zeros(1)
     if _word(id(tensor) + 8) != id(Tensor):
         raise ImportError(
             "This Python keeps an object's type elsewhere than CPython does: adamas.torch cannot run here."
         )
-    body, storage = tensor._cdata, tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
-    hints = _word(id(tensor) + 16) == body and _word(body + 16) == storage
-    return np.array([item, clear, release, to_dltensor, *objects, hints, *[0] * 8], np.int64)
+    layout = find(list(_DTYPES)) if _word(id(tensor) + 16) == tensor._cdata else None  # pyright: ignore[reportPrivateUsage]
+    known = [] if layout is None else [*layout[:-1], *(layout.itemsizes.get(number, 0) for number in range(64))]
+    return np.array([item, clear, release, to_dltensor, *objects, layout is not None, *[0] * 8, *known], np.int64)
 
 
 def _word(address: int) -> int:
