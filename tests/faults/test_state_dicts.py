@@ -161,3 +161,47 @@ def test_an_optimizer_and_its_scheduler_go_when_nobody_holds_them() -> None:
     del opt, scheduler
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda d: d["param_groups"][0].update(params=[0, 0]), "calls two parameters 0: their names must differ"),
+        (lambda d: d["param_groups"][0].update(params=[0, []]), r"calls a parameter \[\]: give a number or a name"),
+        (lambda d: d["param_groups"][0].update(params=None), "Group 0 of the state dict must be a dict with a list"),
+        (lambda d: d["param_groups"][0].update({3: 1}), "has an entry 3: its keys must be strings"),
+        (lambda d: d["param_groups"][0].update(amsgrd=True), "'amsgrd': did you mean 'amsgrad'"),
+        (lambda d: d["param_groups"][0].update(lr=float("nan")), "Invalid learning rate: nan"),
+        (lambda d: d["param_groups"][0].update(lr=10**400), "Invalid learning rate: 1000"),
+        (lambda d: d.update(state=[]), "The 'state' of the state dict is a list"),
+        (lambda d: d["state"].update({7: {}}), "a state for 7, which is in none of its groups"),
+        (lambda d: d["state"].update({1: None}), "is a NoneType: it must be a dict"),
+        (lambda d: d["state"][1].update(step=-1), "has step = -1: it must be a finite number"),
+        (lambda d: d["state"][1].update(exp_avg=d["state"][1]["exp_avg"].real), "is real, the parameter is complex"),
+        (
+            lambda d: d["state"][0].update(exp_avg=d["state"][0]["exp_avg"][:1]),
+            r"has shape \(1, 3\), the parameter \(2",
+        ),
+        (lambda d: d["state"][0].update(exp_avg=d["state"][0]["exp_avg"] > 0), "has dtype (torch.)?bool"),
+        (lambda d: d["state"][0].update(exp_avg=[0.0] * 6), "is a list: it must be"),
+        (lambda d: d["state"][0].update(mine=(i for i in range(3))), "A state dict is copied, but 'mine' in the state"),
+    ],
+)
+@pytest.mark.parametrize("front", ["numpy", "torch"])
+def test_what_does_not_fit_is_refused(front: str, spoil: Any, sentence: str) -> None:
+    arrays = np.ones((2, 3), np.float32), np.ones(2, np.complex64)
+    params = [torch.nn.Parameter(torch.tensor(a)) for a in arrays] if front == "torch" else list(arrays)
+    opt = getattr(adamas, front).Adam(params, lr=0.5)
+    for p in params if front == "torch" else ():
+        p.grad = torch.ones_like(p)
+    opt.step(*([] if front == "torch" else [[np.ones_like(a) for a in arrays]]))
+    saved = copy.deepcopy(opt.state_dict())
+    saved["param_groups"][0]["lr"] = 0.25
+    spoil(saved)
+    states = opt.state
+    before = copy.deepcopy([dict(state.peek()) for state in states.values()])
+    with pytest.raises(InputError, match=sentence):
+        opt.load_state_dict(saved)
+    assert opt.state is states and opt.param_groups[0]["lr"] == 0.5
+    for held, state in zip(before, states.values(), strict=True):
+        assert all((held[name] == array).all() for name, array in state.peek().items())

@@ -372,6 +372,8 @@ def loaded_wrongly(bench: Bench, opt: Any, saved: dict[str, Any], params: list[A
             return f"{missing} of {key!r} were lost"
         for name, value in given.items():
             if name in ("step", "mu_product"):
+                if not 0 <= float(state[name]) < math.inf:
+                    return f"{name!r} of {key!r} is {state[name]}"
                 if float(state[name]) != (value.item() if hasattr(value, "item") else value):
                     return f"{name!r} of {key!r} is {state[name]} for {value}"
             elif name in opt.rule.source.states and value is not None:

@@ -190,7 +190,8 @@ class Optimizer(torch.optim.Optimizer):
         """States that came from elsewhere, as a step takes them."""
         states = States(given)
         for p, state in states.items():
-            if isinstance(state, State) and (begun := counted(self.rule, state.peek())) is not state.peek():
+            held = state.peek() if isinstance(state, State) else {}
+            if held and (begun := counted(self.rule, held)) is not held:
                 states[p] = State(begun)
         return states
 
