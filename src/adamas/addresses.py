@@ -43,7 +43,7 @@ def fingerprint(thing, api, tensor):
 # What follows the room for a DLTensor in the API table: the places of `adamas.torch.layout.Layout`, and the size of an
 # element by the number of its dtype.
 STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 18, 19, 20, 21, 22, 23, 24, 25
-PLAIN, NONE, SIZES, ENTRIES = 26, 27, 28, 64
+PLAIN, NONE, FREED, SIZES, ENTRIES = 26, 27, 28, 29, 64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -53,7 +53,9 @@ def glance(body, api, tensor):
     if load_int64(body + api[KEYS]) != api[PLAIN] or dims > 5 or number >= ENTRIES or api[SIZES + number] == 0:
         return -1
     storage = load_int64(body + api[STORAGE]) + api[DATA]
-    mark = (number * 8 + dims) * 0x6C8E9CF570932BD5 + load_int64(storage + 8) * 0x2127599BF4325C37
+    if load_int64(storage + 8) != api[FREED]:
+        return -1
+    mark = (number * 8 + dims) * 0x6C8E9CF570932BD5
     factor = elements = 1
     for d in range(dims):
         size = load_int64(body + api[DIMS] + 8 + 8 * d)

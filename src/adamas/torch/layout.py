@@ -28,10 +28,11 @@ class Layout(NamedTuple):
         offset: in a tensor, its first element in the storage.
         dtype: in a tensor, the number of its dtype, in 16 bits.
         keys: in a tensor, what it is dispatched by: device, sparse or not, conjugated or not, …
-        data: in a storage, the address of its memory; who frees it follows.
+        data: in a storage, the address of its memory; who frees that follows.
         grad: in autograd's notes, the tensor that is the gradient.
         plain: the keys of a plain tensor on the CPU.
         none: what stands for no gradient.
+        freed: who frees a plain tensor's memory. Where it is somebody else, it may not be the tensor's alone.
         itemsizes: number of a dtype -> bytes of an element.
     """
 
@@ -45,6 +46,7 @@ class Layout(NamedTuple):
     grad: int
     plain: int
     none: int
+    freed: int
     itemsizes: dict[int, int]
 
 
@@ -100,14 +102,15 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
     ]
     if data is None or len(pairs) != 1:
         return None
+    freed = {_word(_word(_body(t) + storage) + data + 8) for t in plain}
     notes, grad = pairs[0]
     itemsizes = {_half(_body(t) + dtype[0]): t.itemsize for t in kinds}
     leaves[0].grad = leaves[1].grad = None
     none = {_word(_word(_body(t) + notes) + grad) for t in leaves}
-    if len(none) != 1:
+    if len(none) != 1 or len(freed) != 1:
         return None
-    plainly = _word(_body(memory) + keys[0])
-    return Layout(storage, notes, dims, offset, dtype[0], keys[0], data, grad, plainly, none.pop(), itemsizes)
+    places = storage, notes, dims, offset, dtype[0], keys[0], data, grad
+    return Layout(*places, _word(_body(memory) + keys[0]), none.pop(), freed.pop(), itemsizes)
 
 
 def _inference() -> Tensor:
