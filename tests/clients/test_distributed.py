@@ -23,6 +23,7 @@ TWO = (
     "zero",
     "zero_bucket_view",
     "fsdp",
+    "own_tail",
     "fsdp_every_class",
     "fsdp_parameters_swapped",
     "hsdp",
@@ -122,6 +123,15 @@ def test_fsdp2_norms_count_every_shard_once(two, alone):
     assert min(alone[1]) > CLIP, "each step is clipped"
     for result in two["fsdp"]:
         same(result["norms"], alone[1])
+
+
+def test_fsdp2_with_our_own_clipping_average_and_telemetry(two, alone, tmp_path):
+    ours = workers.own_tail((0, 1), tmp_path, workers.make_model())
+    for result in two["own_tail"]:
+        same(result["weights"], alone[0])  # torch's clipping and step, on one process
+        same(result["averages"], ours["averages"])
+        same(torch.tensor(result["norms"], dtype=torch.float64), torch.stack(alone[1]))
+        same(result["measured"], ours["measured"])
 
 
 def test_fsdp2_state_dict_can_be_gathered_whole(two, alone):

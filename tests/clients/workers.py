@@ -69,6 +69,7 @@ def train(
     last: int = STEPS,
     share: tuple[int, int] = (0, 1),
     each_step: Callable[[], object] = lambda: None,
+    clips: bool = True,
 ) -> list[torch.Tensor]:
     """Steps from ``first`` to ``last`` on this process's share of the rows; returns the norms before clipping."""
     rank, world = share
@@ -77,7 +78,8 @@ def train(
         rows = torch.randn(12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(step))[rank::world]
         opt.zero_grad()
         (model(rows[:, :5]) - rows[:, 5:]).square().mean().backward()
-        norms.append(full(clip_grad_norm_(model.parameters(), CLIP)))
+        if clips:
+            norms.append(full(clip_grad_norm_(model.parameters(), CLIP)))
         opt.step()
         each_step()
     return norms
@@ -202,6 +204,25 @@ def fsdp(share: tuple[int, int], folder: Path) -> Any:
         "whole": whole.get("state", {}),  # which only the first process is given
         "local": [p.to_local().numel() for p in model.parameters()],
     }
+
+
+def own_tail(share: tuple[int, int], folder: Path, model: nn.Module | None = None) -> Any:
+    """The step itself clips, averages and measures."""
+    model = sharded() if model is None else model
+    opt = adamas.torch.AdamW(decay_groups(model), lr=0.05, clip_grad_norm=CLIP, ema_decay=0.5, telemetry=True)
+    norms: list[float] = []
+    measured: list[Any] = []
+
+    def note() -> None:
+        norms.append(opt.last.grad_norm)
+        telemetry = opt.last.telemetry
+        names = ("grad_norm", "grad_max", "zero_share", "update_norm", "param_norm")
+        measured.append(torch.tensor([getattr(telemetry, name).tolist() for name in names], dtype=torch.float64))
+
+    train(model, opt, share=share, each_step=note, clips=False)
+    with opt.averaged():
+        averages = weights(model)
+    return {"weights": weights(model), "norms": norms, "averages": averages, "measured": torch.stack(measured)}
 
 
 def fsdp_every_class(share: tuple[int, int], folder: Path) -> Any:

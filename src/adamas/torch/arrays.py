@@ -7,7 +7,7 @@ so that they can be read anew at each step.
 import ctypes
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +189,7 @@ class TorchArrays:
         )
 
     def is_zero(self, array: Tensor) -> bool:
-        if array.device.type == "meta":
-            return False
-        others: Any = (array != 0).sum()
-        if hasattr(others, "full_tensor"):  # of all shards, so that all processes say the same
-            others = others.full_tensor()
-        return not others.item()
+        return array.device.type != "meta" and not _of_all(array, torch.count_nonzero)
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
         return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
@@ -235,13 +230,19 @@ class TorchArrays:
         return results, [float(s) for s in scalars]
 
     def squares(self, array: Tensor) -> float:
-        return _norm(array.detach(), 2) ** 2
+        return _of_all(array, _squares)
 
     def measure(self, grad: Tensor, param: Tensor, new: Any) -> Sequence[float]:
-        grad, old, new = grad.detach(), param.detach(), new.detach()
-        zeros = grad.numel() * (2 if grad.is_complex() else 1) - _norm(grad, 0)
-        largest = _norm(grad, math.inf) if grad.numel() else 0.0
-        return self.squares(grad), largest, zeros, self.squares(new - old), self.squares(new), math.nan
+        zeros = self.form(grad).size - _of_all(grad, torch.count_nonzero)
+        largest = _of_all(grad, lambda g: g.abs().max() if g.numel() else g.new_zeros(()), "max")
+        return (
+            self.squares(grad),
+            largest,
+            zeros,
+            self.squares(new.detach() - param.detach()),
+            self.squares(new),
+            math.nan,
+        )
 
     def changed(self, params: Sequence[Tensor]) -> None:
         if torch.is_inference_mode_enabled():  # whose tensors have no version
@@ -258,13 +259,27 @@ def _wide(param: Tensor) -> torch.dtype:
     return torch.float32 if param.dtype in (torch.float16, torch.bfloat16) else param.dtype
 
 
-def _norm(tensor: Tensor, order: float) -> float:
-    """A norm of all numbers of a tensor, of all shards where it is sharded, in float64 where the device has that."""
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
+def _squares(tensor: Tensor) -> Tensor:
+    """Σx², in float64 where the device has that."""
     wide = torch.float32 if tensor.device.type == "mps" else torch.float64
-    norm: Any = torch.linalg.vector_norm(tensor, order, dtype=wide)
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    return torch.linalg.vector_norm(tensor, dtype=wide).square()
+
+
+def _of_all(tensor: Any, says: Callable[[Tensor], Tensor], together: str = "sum") -> float:
+    """What a function says of a tensor's numbers; where they are sharded, of each shard, once, put together.
+
+    All processes that hold a shard must ask, and are told the same.
+    """
+    local: Tensor = tensor.detach()
+    if sharded := hasattr(local, "to_local"):
+        local = tensor.detach().to_local()
+    said = says(torch.view_as_real(local.resolve_conj()) if local.is_complex() else local)
+    if sharded:
+        from torch.distributed.tensor import DTensor, Partial, Replicate
+
+        placements = [Partial(together) if p.is_shard() else Replicate() for p in tensor.placements]
+        said = DTensor.from_local(said, tensor.device_mesh, placements, run_check=False).full_tensor()
+    return float(said)
 
 
 def _needed(tensor: Tensor, form: Form) -> int:
