@@ -29,6 +29,8 @@ from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
 from adamas.loading import check_array, count
+from adamas.lowering.source import Program
+from adamas.lowering.storage import NARROW, Kinds
 from adamas.registry import Rule
 from adamas.state import State, States
 from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry
@@ -133,6 +135,7 @@ class _Part:
     group: int
     kernel: Kernel
     dtype: str
+    kinds: Kinds
     members: Ints | slice  # positions among the active parameters
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     table: Table | None = None  # None: eager
@@ -159,7 +162,7 @@ class _Part:
     def task(self, measured: bool) -> Task | None:
         """The step's work, where it is done by a kernel."""
         if self.table is not None and measured not in self.tasks:
-            address = self.kernel.address(self.dtype, measured)
+            address = self.kernel.address(self.dtype, measured, self.kinds)
             self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
         return self.tasks.get(measured)
 
@@ -178,7 +181,7 @@ class _Part:
         if self.table is None:
             return np.array([arrays.squares(grads[i]) for i in active[self.members]])
         if self.norm is None:
-            self.norm = Task(norm_address(self.dtype), self.table, 1)
+            self.norm = Task(norm_address(self.dtype, dict(self.kinds).get("g", "")), self.table, 1)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
@@ -483,7 +486,7 @@ class Stepper:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
             computed = [self._host(part, column, factor) for column in columns]
-            part.table.use([line for line, _ in computed], rows)
+            part.table.use([line for line, _ in computed], rows, [int(column[0]) for column in columns])
             if len(first) > 1:
                 carried = np.array([scalars for _, scalars in computed]).T
                 plan.counts[1:, part.members] = carried if rows is None else carried[:, rows]
@@ -546,15 +549,11 @@ class Stepper:
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
         forms: dict[int, tuple[Form, Form]] = {}
-        kinds: dict[tuple[int, str, bool], list[int]] = {}
-        for position, i in enumerate(active):
+        for i in active:
             where = f"parameter {i}"
             forms[i] = _checked(arrays, where, params[i], grads[i])
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
-            eager = arrays.eager(params[i], groups[owner[i]])
-            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            kinds.setdefault((owner[i], dtype, eager), []).append(position)
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
@@ -566,13 +565,19 @@ class Stepper:
         ]
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
+        alike: dict[tuple[int, str, bool, Kinds], list[int]] = {}
+        for position, i in enumerate(active):
+            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
+            eager = arrays.eager(params[i], groups[owner[i]])
+            kinds = () if eager else self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position])
+            alike.setdefault((owner[i], dtype, eager, kinds), []).append(position)
+
         parts: list[_Part] = []
-        for (group, dtype, eager), members in kinds.items():
+        for (group, dtype, eager, kinds), members in alike.items():
             indices = [active[m] for m in members]
-            alone = len(kinds) == 1 and len(active) == len(params)
-            part = _Part(
-                group, kernels[group], dtype, _positions(members), None if alone else np.array(indices, np.int64)
-            )
+            alone = len(alike) == 1 and len(active) == len(params)
+            at = None if alone else np.array(indices, np.int64)
+            part = _Part(group, kernels[group], dtype, kinds, _positions(members), at)
             part.states = [[held[m][name] for name in part.kernel.program.states] for m in members]
             if not eager:
                 self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
@@ -667,19 +672,30 @@ class Stepper:
                     self.arrays.copy(param, missing[name])
         return missing
 
+    def _kinds(self, program: Program, dtype: str, grad: Form, param: Form, state: Mapping[str, Any]) -> Kinds:
+        """How the arrays of a parameter are kept that a kernel can work on though they are not of its dtype."""
+        forms = {"g": grad, "param": param, **{name: self.arrays.form(state[name]) for name in program.states}}
+        kinds: list[tuple[str, str]] = []
+        for name, form in forms.items():
+            if dtype == "float32" and form.dtype in NARROW and form.readable and form.lies(_strides(param)):
+                # A moment that is rounded to nearest would stand still.
+                kinds.append((name, f"{form.dtype}_stochastic" if name in program.states else form.dtype))
+        return tuple(kinds)
+
     def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
         arrays = self.arrays
         columns: list[list[Any]] = []
+        kept, names = dict(part.kinds), ("param", *part.kernel.program.states)
         for member, (grad, param, i, p, states) in enumerate(tensors):
-            strides = param.strides if param.dense else param.contiguous
+            strides = _strides(param)
             column = [p]  # in the gradient's place: its address is set at each step
-            if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
+            if "g" not in kept and not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
                 stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                 part.staged_gradients.append((i, member, stage, int(arrays.describe([stage])[0, 0])))
-            for array in (p, *states):
+            for name, array in zip(names, (p, *states), strict=True):
                 form = arrays.form(array)
-                if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
+                if name not in kept and not (form.readable and form.dtype == part.dtype and form.lies(strides)):
                     stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                     part.staged.append((array, stage))
                     array = stage
@@ -691,6 +707,11 @@ class Stepper:
         sizes = [param.size for _, param, *_ in tensors]
         width = len(part.kernel.program.coefficients)
         part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype)
+
+
+def _strides(param: Form) -> tuple[int, ...]:
+    """The strides in which a kernel runs through a parameter's memory, and all that goes with it."""
+    return param.strides if param.dense else param.contiguous
 
 
 def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:

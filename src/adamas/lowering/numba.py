@@ -15,11 +15,8 @@ from numba.extending import overload, register_jitable
 from adamas.lowering import words
 from adamas.lowering.memory import bitcast
 from adamas.lowering.source import Program
-from adamas.lowering.storage import KINDS, Kind
+from adamas.lowering.storage import KINDS, Kind, Kinds
 from adamas.tail import MEASURES
-
-#: Array and kind, for those arrays that do not lie in memory as the kernel computes.
-Kinds = tuple[tuple[str, str], ...]
 
 
 def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = ()) -> str:
@@ -70,14 +67,27 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
     )
 
 
-def render_norm(dtype: str) -> str:
+def render_norm(dtype: str, kind: str = "") -> str:
     """The text of a kernel that takes the same task, looks at the gradients alone, and leaves Σg² of each span.
 
     The sum of a float32 gradient is finite if and only if all of its elements are.
     """
+    scratch: list[str] = []
+    work = [f"store_float64(results + 8 * k, squares({_view(dtype, 0)}))"]
+    if kind:
+        scratch.append(f"g__ = empty({BLOCK}, number)")
+        work = [
+            f"g_ = {_view(KINDS[kind].dtype, 0)}",
+            "total = 0.0",
+            f"for i in range(0, size, {BLOCK}):",
+            f"    j = min(i + {BLOCK}, size)",
+            f"    unpack_{kind}(g_[i:j], g__[: j - i])",
+            "    total += squares(g__[: j - i])",
+            "store_float64(results + 8 * k, total)",
+        ]
     return _module(
-        f"Σg², {dtype}",
-        [],
+        f"Σg², {kind or dtype}",
+        [f"from numpy import {dtype} as number", "from adamas.lowering.packing import *"] if kind else [],
         [
             "@njit(error_model='numpy', fastmath={'reassoc'}, cache=CACHE)",
             "def squares(g_):",
@@ -86,8 +96,8 @@ def render_norm(dtype: str) -> str:
             "        total += float64(g_[i]) * float64(g_[i])",
             "    return total",
         ],
-        [],
-        [f"store_float64(results + 8 * k, squares({_view(dtype, 0)}))"],
+        scratch,
+        work,
         1,
     )
 

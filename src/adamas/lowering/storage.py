@@ -50,6 +50,13 @@ KINDS = {
 }
 
 
+#: Floats that are narrower than any that is computed with.
+NARROW = ("bfloat16", "float16")
+
+#: Array and kind, for those arrays of a kernel that do not lie in memory as it computes.
+Kinds = tuple[tuple[str, str], ...]
+
+
 def bits32(x: Any) -> Any:
     """The 32 bits of a float32."""
     return np.asarray(x, np.float32).view(np.uint32)
