@@ -89,11 +89,20 @@ class Table:
         keys: [rows], what tells a step's noise from another's.
     """
 
-    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str) -> None:
-        pieces = -(-sizes // SPAN)
+    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1) -> None:
+        """
+        Args:
+            addresses: [arrays, tensors].
+            sizes: [tensors], elements.
+            width: how many coefficients a row has.
+            dtype: of the coefficients.
+            grain: elements that are not to be parted.
+        """
+        span = -(-SPAN // grain) * grain
+        pieces = -(-sizes // span)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
-        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * SPAN
-        length = np.minimum(SPAN, sizes[tensor] - first)
+        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span
+        length = np.minimum(span, sizes[tensor] - first)
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.elements = int(length.sum())

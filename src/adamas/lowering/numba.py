@@ -45,7 +45,7 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
         kind = KINDS[kept[name]] if name in kept else Kind(dtype)
         views.append(f"{name}_ = {_view(kind.dtype, k)}")
         if kind.companion:
-            views.append(f"{name}_more = {_view(kind.companion[1], rows, kind.block)}")
+            views.append(f"{name}_more = {_view('int16', rows, kind.block)}")
             rows += 1
     itemsize, width = np.dtype(dtype).itemsize, len(program.coefficients)
     views.append(f"row = {dtype}_array(rows + load_int64(spans + 32 * k + 24) * {width * itemsize}, {width})")

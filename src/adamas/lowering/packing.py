@@ -20,14 +20,11 @@ from adamas.lowering.storage import (
     bits32,
     exponent_of,
     from_bfloat16,
-    from_bfloat16_remainder,
     from_bits32,
     from_int8_signed,
     from_int8_unsigned,
     noise,
-    remainder,
     to_bfloat16,
-    to_bfloat16_remainder,
     to_bfloat16_stochastic,
     to_float16_stochastic,
     to_int8_signed,
@@ -95,13 +92,10 @@ def to_float16(typing_context: Any, x: Any) -> Any:
 for _function in (
     exponent_of,
     from_bfloat16,
-    from_bfloat16_remainder,
     from_int8_signed,
     from_int8_unsigned,
-    remainder,
     turned,
     to_bfloat16,
-    to_bfloat16_remainder,
     to_bfloat16_stochastic,
     to_float16_stochastic,
     to_int8_signed,
@@ -159,20 +153,6 @@ def pack_float16(x, codes, random):
 def pack_float16_stochastic(x, codes, random):
     for i in range(codes.size):
         codes[i] = to_float16(to_float16_stochastic(x[i], random[i]))
-
-
-@register_jitable
-def unpack_bfloat16_remainder(codes, rest, out):
-    for i in range(out.size):
-        out[i] = from_bfloat16_remainder(codes[i], rest[i])
-
-
-@register_jitable
-def pack_bfloat16_remainder(x, codes, rest, random):
-    for i in range(codes.size):
-        code = to_bfloat16_remainder(x[i])
-        codes[i] = code
-        rest[i] = remainder(x[i], code)
 
 
 @register_jitable

@@ -26,13 +26,13 @@ class Kind(NamedTuple):
     Attributes:
         dtype: of what lies in memory, as the front calls it.
         stochastic: whether it is rounded stochastically.
-        companion: what a second array that belongs to it holds, and that array's dtype; empty if there is none.
+        companion: what a second array, of int16, holds beside it; empty if there is none.
         block: elements that share an entry of the companion.
     """
 
     dtype: str
     stochastic: bool = False
-    companion: tuple[()] | tuple[str, str] = ()
+    companion: str = ""
     block: int = 1
 
 
@@ -44,9 +44,8 @@ KINDS = {
     "float16": Kind("float16"),
     "bfloat16_stochastic": Kind("bfloat16", stochastic=True),
     "float16_stochastic": Kind("float16", stochastic=True),
-    "bfloat16_remainder": Kind("bfloat16", companion=("remainder", "int16")),
-    "int8_signed": Kind("uint8", stochastic=True, companion=("exponent", "int16"), block=BLOCK),
-    "int8_unsigned": Kind("uint8", stochastic=True, companion=("exponent", "int16"), block=BLOCK),
+    "int8_signed": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
+    "int8_unsigned": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
 }
 
 
@@ -98,21 +97,6 @@ def to_bfloat16_stochastic(x: Any, random: Any) -> Any:
     """One of the two bfloat16 beside x."""
     b = bits32(x)
     return where(x == x, uint16(uint32(uint32(b + uint32(random >> uint32(16))) >> uint32(16))), uint16(0x7FC0))
-
-
-def to_bfloat16_remainder(x: Any) -> Any:
-    """The nearest bfloat16; of two equally near, the larger one, so that the remainder has 16 bits."""
-    return uint16(uint32(uint32(bits32(x) + uint32(0x8000)) >> uint32(16)))
-
-
-def remainder(x: Any, code: Any) -> Any:
-    """What x has beyond the bfloat16 that was made of it, in units of its last place."""
-    return int16(int32(uint32(bits32(x) - uint32(uint32(code) << uint32(16)))))
-
-
-def from_bfloat16_remainder(code: Any, rest: Any) -> Any:
-    """The float32, to the bit."""
-    return from_bits32(uint32(uint32(uint32(code) << uint32(16)) + uint32(int32(rest))))
 
 
 def to_float16_stochastic(x: Any, random: Any) -> Any:
