@@ -43,6 +43,7 @@ class Mutant:
 ADAM, DRIVER, OPTIMIZER = "rules/adam.py", "driver.py", "optimizer.py"
 TORCH, TENSORS = "torch/optimizer.py", "torch/arrays.py"
 SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
+STORAGE = "lowering/storage.py"
 
 MUTANTS = [
     # rules
@@ -183,7 +184,10 @@ MUTANTS = [
     ),
     Mutant("strided gradients are not cleared", OPTIMIZER, "if self.tail.zero_grad:", "if False:"),
     Mutant(
-        "telemetry after clearing", NUMBA, "measure_gradient(g_[i:j], row__)", "measure_gradient(param_[i:j], row__)"
+        "telemetry after clearing",
+        NUMBA,
+        "measure_gradient({part['g']}, measures__)",
+        "measure_gradient({part['param']}, measures__)",
     ),
     Mutant("telemetry of the last block alone", NUMBA, "    row__[3] += moved\n", "    row__[3] = moved\n"),
     Mutant(
@@ -192,12 +196,39 @@ MUTANTS = [
         "add.at(whole, self.spans[:, 0], results)",
         "whole[self.spans[:, 0]] = results",
     ),
+    # moments in fewer bits
+    Mutant("a narrow moment is rounded to nearest", OPTIMIZER, 'f"{form.dtype}_stochastic" if', 'f"{form.dtype}" if'),
+    Mutant(
+        "all steps have the same noise",
+        OPTIMIZER,
+        "[int(column[0]) for column in columns]",
+        "[0 for column in columns]",
+    ),
+    Mutant("all arrays have the same noise", NUMBA, 'lines.append("turn_noise(noise__[: j - i])")', "pass"),
+    Mutant("the noise begins anew in each block", NUMBA, "make_noise(start + i, ", "make_noise(start, "),
+    Mutant("spans part a block", ENGINE, "span = -(-SPAN // grain) * grain", "span = SPAN"),
+    Mutant(
+        "a small v is 0",
+        STORAGE,
+        "where(top < int32(1), int32(1), where",
+        "where(top < int32(1), int32(0), where",
+    ),
+    Mutant("the largest has no code", STORAGE, "+ int32(2 - codes)", "+ int32(-codes)"),
+    Mutant(
+        "NaN takes its block along",
+        "lowering/packing.py",
+        "if magnitude >= uint32(0x7F800000) else",
+        "if magnitude >= uint32(0x7FFFFFFF) else",
+    ),
+    Mutant(
+        "a moment that may be negative has no sign", "lowering/signs.py", "if not known.holds(new[state])", "if False"
+    ),
     # lowering
     Mutant(
         "coefficients in half precision",
         OPTIMIZER,
-        "part.table.use([line for line, _ in computed], rows)",
-        "part.table.use(np.array([line for line, _ in computed], np.float16), rows)",
+        "part.table.use([line for line, _ in computed], rows,",
+        "part.table.use(np.array([line for line, _ in computed], np.float16), rows,",
     ),
     Mutant(
         "1 − βᵗ cancels",
@@ -224,7 +255,7 @@ MUTANTS = [
         "for i__ in range(param_.size):",
         "for i__ in range(param_.size // 8 * 8):",
     ),
-    Mutant("every span starts at 0", NUMBA, "+ {start} * {itemsize}, {size})", "+ {start} * 0, {size})"),
+    Mutant("every span starts at 0", NUMBA, "+ {first} * {np.dtype(memory).itemsize}", "+ {first} * 0"),
     Mutant("all take the first row of coefficients", NUMBA, "+ 24) * {width * itemsize}", "+ 24) * 0"),
     Mutant(
         "fast-math",
@@ -239,8 +270,8 @@ MUTANTS = [
     Mutant(
         "the last element of a span is left out",
         ENGINE,
-        "length = np.minimum(SPAN, sizes[tensor] - first)",
-        "length = np.minimum(SPAN - 1, sizes[tensor] - first)",
+        "length = np.minimum(span, sizes[tensor] - first)",
+        "length = np.minimum(span - 1, sizes[tensor] - first)",
     ),
     Mutant(
         "threads overlap",
@@ -335,8 +366,8 @@ MUTANTS = [
     Mutant(
         "loading takes hold of the caller's tensors",
         "torch/arrays.py",
-        "array, dtype = array.detach(), torch.promote_types(array.dtype, _wide(param))\n",
-        "return array\n",
+        "        array = array.detach()\n",
+        "        return array\n",
     ),
     Mutant(
         "narrow parameters have narrow states",

@@ -91,7 +91,7 @@ class Form(NamedTuple):
         return _BYTES[self.dtype] * self.lanes
 
 
-_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+_BYTES = {"uint8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def sharing(forms: Sequence[Form], described: Ints, written: int | None = None) -> tuple[int, int] | None:
@@ -163,8 +163,12 @@ class Arrays(Protocol):
         """Something that makes looking fast while it is held."""
         ...
 
-    def form(self, array: Any) -> Form:
+    def form(self, array: Any, packed: bool = False) -> Form:
         """How the array lies.
+
+        Args:
+            array: of floating-point or complex numbers.
+            packed: whether it may also be of the integers that a kernel packs moments into.
 
         Raises:
             InputError: where it is no array of floating-point or complex numbers, or its memory is gone.
@@ -175,12 +179,16 @@ class Arrays(Protocol):
         """Whether this parameter's step is computed by the front's own library."""
         ...
 
-    def zeros(self, param: Any) -> Any:
-        """A new state of the parameter's shape and layout."""
+    def zeros(self, param: Any, dtype: str = "") -> Any:
+        """A new state of the parameter's shape and layout, of this dtype or as wide as its states are."""
         ...
 
-    def adopted(self, array: Any, param: Any) -> Any:
-        """A copy of somebody's state, laid out like the parameter, and as wide as its states at least."""
+    def words(self, count: int) -> Any:
+        """A new array of so many int16."""
+        ...
+
+    def adopted(self, array: Any, param: Any, narrow: bool) -> Any:
+        """A copy of somebody's state, laid out like the parameter, and as wide as its states, if not ``narrow``."""
         ...
 
     def scalars(self, value: float, count: int) -> Sequence[Any]:

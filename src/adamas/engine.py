@@ -50,9 +50,10 @@ class Task:
         self.results = np.zeros((len(table.spans), results))
         self._kernel, self._table = kernel, table
         self._call = FUNCTION(kernel)
-        places = (array.ctypes.data for array in (table.addresses, table.spans, table.coefficients, self.results))
+        arrays = table.addresses, table.spans, table.coefficients, self.results, table.keys
+        places = (array.ctypes.data for array in arrays)
         spans = len(table.spans)
-        self._words = (ctypes.c_int64 * 8)(spans, spans, 0, table.addresses.shape[1], *places)
+        self._words = (ctypes.c_int64 * 9)(spans, spans, 0, table.addresses.shape[1], *places)
         self._place = ctypes.addressof(self._words)
         self._done = True
 
@@ -60,6 +61,7 @@ class Task:
         """All spans are to be worked through by the next `run`."""
         self._words[0] = 0
         self._words[6] = self._table.coefficients.ctypes.data
+        self._words[8] = self._table.keys.ctypes.data
         self._done = False
 
     def run(self, crew: Crew) -> None:
@@ -84,24 +86,37 @@ class Table:
         spans: [spans, 4]: tensor, first element, number of elements, row of coefficients.
         elements: how many coordinates a run computes.
         coefficients: [rows, coefficients], in the kernel's dtype.
+        keys: [rows], what tells a step's noise from another's.
     """
 
-    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str) -> None:
-        pieces = -(-sizes // SPAN)
+    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1) -> None:
+        """
+        Args:
+            addresses: [arrays, tensors].
+            sizes: [tensors], elements.
+            width: how many coefficients a row has.
+            dtype: of the coefficients.
+            grain: elements that are not to be parted.
+        """
+        span = -(-SPAN // grain) * grain
+        pieces = -(-sizes // span)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
-        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * SPAN
-        length = np.minimum(SPAN, sizes[tensor] - first)
+        first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span
+        length = np.minimum(span, sizes[tensor] - first)
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.elements = int(length.sum())
         self.coefficients = np.zeros((1, width), dtype)
+        self.keys = np.zeros(1, np.int64)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
 
-    def use(self, lines: Sequence[Sequence[float]], rows: Ints | None) -> None:
+    def use(self, lines: Sequence[Sequence[float]], rows: Ints | None, keys: Sequence[int]) -> None:
         """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
         if len(lines) != self._rows:
             self.coefficients = np.empty((len(lines), self.coefficients.shape[1]), self.coefficients.dtype)
+            self.keys = np.empty(len(lines), np.int64)
+        self.keys[:] = keys
         if rows is not None or self._rows != 1:
             self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
         self._rows = len(lines)

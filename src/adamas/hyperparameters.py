@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from random import Random
 from typing import Any, cast
 
 from adamas.errors import InputError, InputTypeError
@@ -38,6 +39,22 @@ _CHECKS: dict[str, tuple[str, Callable[[float], bool], str]] = {
     "p": ("p value", lambda x: 1 <= x < math.inf, "a finite number, 1 or more (for p → ∞ use Adamax)"),
 }
 _ANY = (math.isfinite, "a finite number")
+
+
+def examples(defaults: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """Values that hyperparameters may have, all over their ranges; flags and words keep theirs."""
+    random = Random(0)
+
+    def some(name: str, default: Any) -> Any:
+        if isinstance(default, tuple):
+            return tuple(some(name, v) for v in default)
+        if isinstance(default, bool | str):
+            return default
+        # torch allows an alpha of 1 and more, with which a mean of squares would be negative: nobody means that.
+        _, allowed, _ = _CHECKS["betas" if name == "alpha" else name] if name in _CHECKS else ("", *_ANY)
+        return random.choice([x for x in (-3.0, -0.5, 0.0, 1e-8, 0.3, 0.9, 0.999, 1.0, 3.0, 1000.0) if allowed(x)])
+
+    return [{name: some(name, default) for name, default in defaults.items()} for _ in range(count)]
 
 
 def check(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from adamas import intrinsics, lowering
 from adamas.dialect import evaluate
 from adamas.errors import unknown
 from adamas.lowering.source import Program, program
+from adamas.lowering.storage import Kinds
 from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, TAIL, Rule
 
 BACKENDS = ("numpy", "numba", "torch")
@@ -40,7 +41,7 @@ class Kernel:
 
     program: Program
     _loaded: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
-    _addresses: dict[tuple[str, bool], int] = field(default_factory=dict)
+    _addresses: dict[tuple[str, bool, Kinds], int] = field(default_factory=dict)
 
     @cached_property
     def host(self) -> Host:
@@ -75,22 +76,23 @@ class Kernel:
             self._loaded[backend, dtype] = _execute(text, name, {})["kernel"]
         return self._loaded[backend, dtype]
 
-    def address(self, dtype: str, measured: bool = False) -> int:
+    def address(self, dtype: str, measured: bool = False, kinds: Kinds = ()) -> int:
         """The address of the compiled C function that `adamas.lowering.numba.render` describes."""
-        if (dtype, measured) not in self._addresses:
+        key = dtype, measured, kinds
+        if key not in self._addresses:
             from adamas.lowering.numba import render
 
-            text = render(self.program, dtype, measured)
-            self._addresses[dtype, measured] = compiled(text, f"{self.program.rule}_{dtype}").kernel.address
-        return self._addresses[dtype, measured]
+            text = render(self.program, dtype, measured, kinds)
+            self._addresses[key] = compiled(text, f"{self.program.rule}_{dtype}").kernel.address
+        return self._addresses[key]
 
 
 @cache
-def norm_address(dtype: str) -> int:
-    """The address of the C function that sums the squares of gradients."""
+def norm_address(dtype: str, kind: str = "") -> int:
+    """The address of the C function that sums the squares of gradients, which may be kept in a way of their own."""
     from adamas.lowering.numba import render_norm
 
-    return compiled(render_norm(dtype), f"norm_{dtype}").kernel.address
+    return compiled(render_norm(dtype, kind), f"norm_{kind or dtype}").kernel.address
 
 
 _KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}

@@ -9,7 +9,9 @@ from typing import Any
 from adamas.arrays import Arrays, Form
 from adamas.errors import InputError, InputTypeError, misspelt
 from adamas.hyperparameters import number
+from adamas.lowering.storage import BLOCK
 from adamas.registry import Rule
+from adamas.tail import Tail
 
 
 def count(where: str, name: str, value: Any) -> float:
@@ -27,7 +29,7 @@ def count(where: str, name: str, value: Any) -> float:
     raise InputError(f"The state of {where} has {name} = {value}: it must be a finite number, 0 or more.")
 
 
-def check_array(arrays: Arrays, where: str, name: str, array: Any, param: Form) -> None:
+def check_array(arrays: Arrays, where: str, name: str, state: Mapping[str, Any], param: Form) -> None:
     """Refuse what cannot be a state of the parameter.
 
     Raises:
@@ -35,7 +37,7 @@ def check_array(arrays: Arrays, where: str, name: str, array: Any, param: Form) 
     """
     what = f"The state {name!r} of {where}"
     try:
-        form = arrays.form(array)
+        form = arrays.form(state[name], packed=True)
     except InputError as error:
         raise type(error)(f"{what} {error}") from None
     if form.shape != param.shape:
@@ -46,6 +48,18 @@ def check_array(arrays: Arrays, where: str, name: str, array: Any, param: Form) 
     if form.lanes != param.lanes:
         kinds = ("complex", "real") if form.lanes > 1 else ("real", "complex")
         raise InputTypeError(f"{what} is {kinds[0]}, the parameter is {kinds[1]}: load the state that belongs to it.")
+    if form.dtype not in ("uint8", "int16"):
+        return
+    exponents = state.get(f"{name}_exponent")
+    lies = form.readable and param.dense and form.lies(param.strides)
+    if form.dtype == "int16" or param.dtype == "float64" or exponents is None or not lies:
+        raise InputError(
+            f"{what} is of {form.dtype}: 8-bit codes belong to a float32, bfloat16 or float16 parameter, have "
+            f"{name + '_exponent'!r} beside them, and lie in memory as the parameter does (strides {param.strides})."
+        )
+    found = arrays.form(exponents, packed=True)
+    if (found.dtype, found.shape) != ("int16", (-(-param.size // BLOCK),)) or not found.readable or not found.dense:
+        raise InputError(f"The state {name + '_exponent'!r} of {where} must be int16, one per {BLOCK} elements.")
 
 
 def counted(rule: Rule, state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -57,6 +71,7 @@ def counted(rule: Rule, state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def load(
     rule: Rule,
+    tail: Tail,
     arrays: Arrays,
     state_dict: Any,
     groups: Sequence[Mapping[str, Any]],
@@ -69,6 +84,7 @@ def load(
 
     Args:
         rule: the optimizer's rule.
+        tail: whose ``state_dtype`` says whether moments may be narrow.
         arrays: the front's kind of array.
         state_dict: what was given.
         groups: the optimizer's own groups.
@@ -110,7 +126,8 @@ def load(
             i = position[key]
             if not isinstance(state, Mapping):
                 raise InputTypeError(f"The state of {names[i]} is a {type(state).__name__}: it must be a dict.")
-            loaded[i] = _state(rule, arrays, names[i], counted(rule, state), params[i], alive[i])
+            narrow = tail.state_dtype != "float32"
+            loaded[i] = _state(rule, arrays, names[i], counted(rule, state), params[i], alive[i], narrow)
         elif others and not isinstance(key, int):
             rest[key] = _copied(f"the state of {key!r}", state)
         else:
@@ -167,7 +184,13 @@ def _may_be_missing(name: str, default: Any) -> bool:
 
 
 def _state(
-    rule: Rule, arrays: Arrays, where: str, state: Mapping[str, Any], param: Any, alive: Sequence[str]
+    rule: Rule,
+    arrays: Arrays,
+    where: str,
+    state: Mapping[str, Any],
+    param: Any,
+    alive: Sequence[str],
+    narrow: bool,
 ) -> dict[str, Any]:
     form = arrays.form(param)
     held: dict[str, Any] = {}
@@ -177,8 +200,10 @@ def _state(
         elif name not in (*rule.source.states, "ema"):
             held[name] = _copied(f"{name!r} in the state of {where}", value)
         elif value is not None:
-            check_array(arrays, where, name, value, form)
-            held[name] = arrays.adopted(value, param)
+            check_array(arrays, where, name, state, form)
+            if not narrow and arrays.form(value, packed=True).dtype == "uint8":
+                raise InputError(f"The state {name!r} of {where} is of 8-bit codes: load it with state_dtype='int8'.")
+            held[name] = arrays.adopted(value, param, narrow)
     for name in ("step", *rule.source.scalars, *alive) if held else ():
         if name not in held:
             raise InputError(

@@ -37,6 +37,9 @@ _DTYPES = {
 }
 
 
+_PACKED = {"u1": ("uint8", 1), "i2": ("int16", 1)}
+
+
 class _Arrays:
     """NumPy's arrays, as a step sees them."""
 
@@ -55,15 +58,15 @@ class _Arrays:
     def pin(self, arrays: Sequence[Any]) -> object:
         return None
 
-    def form(self, array: Any) -> Form:
+    def form(self, array: Any, packed: bool = False) -> Form:
         if not isinstance(array, np.ndarray):
             raise InputTypeError(f"is a {type(array).__name__}: it must be a NumPy array.")
-        kind = array.dtype.str[1:]
-        if kind not in _DTYPES:
+        kind, known = array.dtype.str[1:], {**_DTYPES, **_PACKED} if packed else _DTYPES
+        if kind not in known:
             raise InputTypeError(
                 f"has dtype {array.dtype}: it must be float16, float32, float64, complex64 or complex128."
             )
-        dtype, lanes = _DTYPES[kind]
+        dtype, lanes = known[kind]
         whole = all(stride % array.itemsize == 0 for stride in array.strides)
         strides = tuple(stride // array.itemsize if whole else -1 for stride in array.strides)
         readable = array.flags.aligned and array.flags.writeable and array.dtype.isnative and whole
@@ -72,11 +75,15 @@ class _Arrays:
     def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
         return False
 
-    def zeros(self, param: Any) -> Any:
-        return np.zeros_like(param, _wide(param), subok=False)
+    def zeros(self, param: Any, dtype: str = "") -> Any:
+        return np.zeros_like(param, dtype or _wide(param), subok=False)
 
-    def adopted(self, array: Any, param: Any) -> Any:
-        copied = np.empty_like(param, np.promote_types(array.dtype, _wide(param)), subok=False)
+    def words(self, count: int) -> Any:
+        return np.zeros(count, np.int16)
+
+    def adopted(self, array: Any, param: Any, narrow: bool) -> Any:
+        dtype = array.dtype if narrow else np.promote_types(array.dtype, _wide(param))
+        copied = np.empty_like(param, dtype, subok=False)
         np.copyto(copied, array)
         return copied
 
@@ -161,6 +168,8 @@ class Optimizer:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, hyper = bind(type(self).__name__, self.__signature__, args, kwargs)
         tail = Tail(**{name: hyper.pop(name) for name in OPTIONS})
+        if tail.state_dtype == "bfloat16":
+            raise InputError("NumPy has no bfloat16: give state_dtype='int8', or 'float32'.")
         self.rule.check({name: number(name, value) for name, value in hyper.items()})
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
@@ -268,7 +277,7 @@ class Optimizer:
         """
         names = [f"parameter {key!r}" for key in self._keys]
         groups, states, _ = load(
-            self.rule, _ARRAYS, state_dict, self.param_groups, names, self.rule.defaults, {}, others=False
+            self.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.rule.defaults, {}, False
         )
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none

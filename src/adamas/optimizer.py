@@ -29,9 +29,11 @@ from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
 from adamas.loading import check_array, count
+from adamas.lowering.source import Program
+from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds
 from adamas.registry import Rule
 from adamas.state import State, States
-from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry
+from adamas.tail import MEASURES, SILENT, SMALL, Last, Tail, Telemetry
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -133,6 +135,7 @@ class _Part:
     group: int
     kernel: Kernel
     dtype: str
+    kinds: Kinds
     members: Ints | slice  # positions among the active parameters
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     table: Table | None = None  # None: eager
@@ -145,6 +148,12 @@ class _Part:
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
     _hyper: Mapping[str, Any] | None = None
     _given: list[Any] = field(default_factory=list[Any])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a kernel works on beside the gradient: the parameter, the states, the companions of packed ones."""
+        companions = [f"{name}_{KINDS[kind].companion}" for name, kind in self.kinds if KINDS[kind].companion]
+        return ("param", *self.kernel.program.states, *companions)
 
     def arguments(self, column: Sequence[float], hyper: Mapping[str, Any], factor: float) -> list[Any]:
         """What the kernel's host function takes, for a parameter with this count and these scalars."""
@@ -159,7 +168,7 @@ class _Part:
     def task(self, measured: bool) -> Task | None:
         """The step's work, where it is done by a kernel."""
         if self.table is not None and measured not in self.tasks:
-            address = self.kernel.address(self.dtype, measured)
+            address = self.kernel.address(self.dtype, measured, self.kinds)
             self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
         return self.tasks.get(measured)
 
@@ -178,7 +187,7 @@ class _Part:
         if self.table is None:
             return np.array([arrays.squares(grads[i]) for i in active[self.members]])
         if self.norm is None:
-            self.norm = Task(norm_address(self.dtype), self.table, 1)
+            self.norm = Task(norm_address(self.dtype, dict(self.kinds).get("g", "")), self.table, 1)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
@@ -483,7 +492,7 @@ class Stepper:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
             computed = [self._host(part, column, factor) for column in columns]
-            part.table.use([line for line, _ in computed], rows)
+            part.table.use([line for line, _ in computed], rows, [int(column[0]) for column in columns])
             if len(first) > 1:
                 carried = np.array([scalars for _, scalars in computed]).T
                 plan.counts[1:, part.members] = carried if rows is None else carried[:, rows]
@@ -546,34 +555,41 @@ class Stepper:
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
         forms: dict[int, tuple[Form, Form]] = {}
-        kinds: dict[tuple[int, str, bool], list[int]] = {}
-        for position, i in enumerate(active):
+        for i in active:
             where = f"parameter {i}"
             forms[i] = _checked(arrays, where, params[i], grads[i])
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
-            eager = arrays.eager(params[i], groups[owner[i]])
-            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            kinds.setdefault((owner[i], dtype, eager), []).append(position)
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
         self._refuse_shared(params, grads, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
-            self._missing(state, params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
+            self._missing(state, params[i], forms[i][1], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
             for i, state, scalars in zip(active, present, new, strict=True)
         ]
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
+        alike: dict[tuple[int, str, bool, Kinds], list[int]] = {}
+        for position, i in enumerate(active):
+            dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
+            eager = arrays.eager(params[i], groups[owner[i]])
+            if eager and self.tail.state_dtype != "float32":
+                raise InputError(
+                    f"Parameter {i} is stepped by torch's own arithmetic, but state_dtype={self.tail.state_dtype!r} is "
+                    "for plain tensors on the CPU: leave it out."
+                )
+            kinds = () if eager else self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position])
+            alike.setdefault((owner[i], dtype, eager, kinds), []).append(position)
+
         parts: list[_Part] = []
-        for (group, dtype, eager), members in kinds.items():
+        for (group, dtype, eager, kinds), members in alike.items():
             indices = [active[m] for m in members]
-            alone = len(kinds) == 1 and len(active) == len(params)
-            part = _Part(
-                group, kernels[group], dtype, _positions(members), None if alone else np.array(indices, np.int64)
-            )
-            part.states = [[held[m][name] for name in part.kernel.program.states] for m in members]
+            alone = len(alike) == 1 and len(active) == len(params)
+            at = None if alone else np.array(indices, np.int64)
+            part = _Part(group, kernels[group], dtype, kinds, _positions(members), at)
+            part.states = [[held[m][name] for name in part.names[1:]] for m in members]
             if not eager:
                 self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
             parts.append(part)
@@ -612,8 +628,8 @@ class Stepper:
             count(where, name, state[name])
         for name in kernel.program.states:
             if (held := state.get(name)) is not None:
-                check_array(self.arrays, where, name, held, param)
-                _check_writable(f"The state {name!r} of {where}", self.arrays.form(held))
+                check_array(self.arrays, where, name, state, param)
+                _check_writable(f"The state {name!r} of {where}", self.arrays.form(held, packed=True))
 
     def _refuse_shared(
         self,
@@ -633,7 +649,7 @@ class Stepper:
                     if array is not None and name not in self.scalars:
                         names.append(f"the state {name!r} of parameter {i}")
                         written.append(array)
-                        how.append(self.arrays.form(array))
+                        how.append(self.arrays.form(array, packed=True))
         # A gradient that is its parameter, element for element, is read before it is written.
         described, read = self.arrays.describe(written), self.arrays.describe([grads[i] for i in active])
         apart = [
@@ -651,7 +667,7 @@ class Stepper:
             )
 
     def _missing(
-        self, held: Mapping[str, Any], param: Any, kernel: Kernel, scalars: Mapping[str, Any]
+        self, held: Mapping[str, Any], param: Any, form: Form, kernel: Kernel, scalars: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What a parameter's state lacks; counts are 0-dimensional and float64."""
         missing: dict[str, Any] = {}
@@ -662,24 +678,49 @@ class Stepper:
                 missing[name] = scalar
         for name in kernel.program.states:
             if held.get(name) is None:
-                missing[name] = self.arrays.zeros(param)
+                dtype = self._state_dtype(name, form)
+                missing[name] = self.arrays.zeros(param, dtype)
+                if dtype == "uint8":
+                    missing[f"{name}_exponent"] = self.arrays.words(-(-form.size // BLOCK))
                 if name == "ema":
                     self.arrays.copy(param, missing[name])
         return missing
+
+    def _state_dtype(self, name: str, param: Form) -> str:
+        """What a new state is made of; "" is as wide as the step computes."""
+        asked = self.tail.state_dtype
+        if asked == "float32" or name == "ema" or param.lanes > 1 or param.dtype == "float64":
+            return ""
+        if asked == "int8":
+            return "uint8" if param.size >= SMALL else ""
+        return asked
+
+    def _kinds(self, program: Program, dtype: str, grad: Form, param: Form, state: Mapping[str, Any]) -> Kinds:
+        """How the arrays of a parameter are kept that a kernel can work on though they are not of its dtype."""
+        states = {name: self.arrays.form(state[name], packed=True) for name in program.states}
+        kinds: list[tuple[str, str]] = []
+        for name, form in {"g": grad, "param": param, **states}.items():
+            if form.dtype == "uint8":
+                kinds.append((name, "int8_unsigned" if name in program.nonnegative else "int8_signed"))
+            elif dtype == "float32" and form.dtype in NARROW and form.readable and form.lies(_strides(param)):
+                # A moment that is rounded to nearest would stand still.
+                kinds.append((name, f"{form.dtype}_stochastic" if name in states else form.dtype))
+        return tuple(kinds)
 
     def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
         arrays = self.arrays
         columns: list[list[Any]] = []
+        kept = {*dict(part.kinds), *part.names[1 + len(part.kernel.program.states) :]}
         for member, (grad, param, i, p, states) in enumerate(tensors):
-            strides = param.strides if param.dense else param.contiguous
+            strides = _strides(param)
             column = [p]  # in the gradient's place: its address is set at each step
-            if not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
+            if "g" not in kept and not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
                 stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                 part.staged_gradients.append((i, member, stage, int(arrays.describe([stage])[0, 0])))
-            for array in (p, *states):
-                form = arrays.form(array)
-                if not (form.readable and form.dtype == part.dtype and form.lies(strides)):
+            for name, array in zip(part.names, (p, *states), strict=True):
+                form = arrays.form(array, packed=True)
+                if name not in kept and not (form.readable and form.dtype == part.dtype and form.lies(strides)):
                     stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                     part.staged.append((array, stage))
                     array = stage
@@ -690,7 +731,13 @@ class Stepper:
         addresses = described[:, 0]
         sizes = [param.size for _, param, *_ in tensors]
         width = len(part.kernel.program.coefficients)
-        part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype)
+        grain = max((KINDS[kind].block for _, kind in part.kinds), default=1)
+        part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype, grain)
+
+
+def _strides(param: Form) -> tuple[int, ...]:
+    """The strides in which a kernel runs through a parameter's memory, and all that goes with it."""
+    return param.strides if param.dense else param.contiguous
 
 
 def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:

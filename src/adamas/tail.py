@@ -22,9 +22,16 @@ MEASURES = ("grad_squares", "grad_max", "grad_zeros", "update_squares", "param_s
 NONFINITE = ("propagate", "skip", "raise")
 
 
+#: What `Tail.state_dtype` may be.
+STATE_DTYPES = ("float32", "bfloat16", "int8")
+
+#: Elements below which a moment is not kept in 8 bits: there is nothing to win.
+SMALL = 4096
+
+
 @dataclass(frozen=True)
 class Tail:
-    """What an optimizer does beside its rule; all of it is off unless asked for.
+    """What an optimizer does beside its rule, and how it keeps what it remembers; all is off unless asked for.
 
     Attributes:
         clip_grad_norm: the largest 2-norm that all gradients together may have; a longer one is shortened, as by
@@ -33,6 +40,9 @@ class Tail:
         ema_decay: decay of an average of the weights, in [0, 1), which is kept beside the states as ``ema``.
         nonfinite: what becomes of a step whose gradients are not all finite: "propagate" (it is made, as torch makes
             it), "skip" or "raise". The latter two change nothing, neither weights nor states nor counts.
+        state_dtype: how moments are kept: "float32" (as wide as the step computes), "bfloat16", or "int8": blocks of
+            256 codes of 8 bits with an exponent in common, for tensors of `SMALL` elements or more. Both are rounded
+            stochastically, and for parameters that are computed in float32 on the CPU.
         zero_grad: whether the step leaves zeros in the gradients.
         telemetry: 0 or False, or at every how many steps `Last.telemetry` is measured.
 
@@ -44,6 +54,7 @@ class Tail:
     clip_grad_value: float | None = None
     ema_decay: float | None = None
     nonfinite: str = "propagate"
+    state_dtype: str = "float32"
     zero_grad: bool = False
     telemetry: int | bool = False
 
@@ -58,6 +69,10 @@ class Tail:
             )
         if self.nonfinite not in NONFINITE:
             raise InputError(f"Invalid nonfinite value: {self.nonfinite!r}: it must be one of {', '.join(NONFINITE)}.")
+        if self.state_dtype not in STATE_DTYPES:
+            raise InputError(
+                f"Invalid state_dtype value: {self.state_dtype!r}: it must be one of {', '.join(STATE_DTYPES)}."
+            )
         zero_grad: Any = self.zero_grad
         if not isinstance(zero_grad, bool):
             raise InputTypeError(f"Invalid zero_grad value: {self.zero_grad!r}: it must be True or False.")

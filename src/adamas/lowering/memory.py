@@ -28,6 +28,9 @@ def _array_at(dtype: types.Type) -> Any:
 float32_array = _array_at(types.float32)
 float64_array = _array_at(types.float64)
 int64_array = _array_at(types.int64)
+int16_array = _array_at(types.int16)
+uint16_array = _array_at(types.uint16)
+uint8_array = _array_at(types.uint8)
 
 
 def _load(dtype: types.Type) -> Any:

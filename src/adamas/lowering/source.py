@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from adamas.dialect import Source, Straight, names
+from adamas.lowering.signs import nonnegative
 from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, KEEP, TAIL, Rule
 
 
@@ -25,6 +26,7 @@ class Program:
         rule: the rule's name.
         arrays: what the kernel reads: ``g``, ``param`` and the states that are alive.
         states: the states that are alive, ``ema`` among them where the weights are averaged.
+        nonnegative: those that are never negative.
         outputs: what the kernel writes: ``param``, the states, and ``g`` where it is cleared.
         scalars: scalar states, which the host carries on.
         hyper: the hyperparameters that the host needs, and ``tiny``.
@@ -40,6 +42,7 @@ class Program:
     rule: str
     arrays: tuple[str, ...]
     states: tuple[str, ...]
+    nonnegative: frozenset[str]
     outputs: tuple[str, ...]
     scalars: tuple[str, ...]
     hyper: tuple[str, ...]
@@ -81,7 +84,8 @@ def program(rule: Rule, hyper: Mapping[str, Any]) -> Program:
     alive = straight.alive(rule.source.states)
     states = (*alive, "ema") if hyper["ema_decay"] else alive
     outputs = ("param", *states, "g") if hyper["zero_grad"] else ("param", *states)
-    build = _Builder(rule, states, outputs)
+    chosen = {name: hyper[name] for name in rule.source.defaults}
+    build = _Builder(rule, states, outputs, nonnegative(straight, rule.source, chosen) & set(alive))
     build.call(BEFORE, hyper, {"g": "g"})
     build.rule(straight)
     build.call(AFTER, hyper, {"param": "param"}, step=build.step)
@@ -95,11 +99,14 @@ def program(rule: Rule, hyper: Mapping[str, Any]) -> Program:
 class _Builder:
     """Takes assignments in order and puts each on the host or into the body."""
 
-    def __init__(self, rule: Rule, states: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+    def __init__(
+        self, rule: Rule, states: tuple[str, ...], outputs: tuple[str, ...], nonnegative: frozenset[str]
+    ) -> None:
         self.source = rule.source
         self.name = rule.name
         self.coordinates = {"g", "param", *states}
         self.states = states
+        self.nonnegative = nonnegative
         self.outputs = outputs
         self.host: list[str] = []
         self.body: list[str] = []
@@ -215,6 +222,7 @@ class _Builder:
             rule=self.name,
             arrays=("g", "param", *self.states),
             states=self.states,
+            nonnegative=self.nonnegative,
             outputs=self.outputs,
             scalars=tuple(self.source.scalars),
             hyper=tuple(name for name in hyper if name in self.read),

@@ -31,6 +31,7 @@ _DTYPES = {
     torch.complex64: ("float32", 2),
     torch.complex128: ("float64", 2),
 }
+_PACKED = {torch.uint8: ("uint8", 1), torch.int16: ("int16", 1)}
 _STAGES = {
     ("float32", 1): torch.float32,
     ("float64", 1): torch.float64,
@@ -137,10 +138,11 @@ class TorchArrays:
             and not tensor.is_neg()
         )
 
-    def form(self, array: Any) -> Form:
+    def form(self, array: Any, packed: bool = False) -> Form:
         if not isinstance(array, Tensor):
             raise InputTypeError(f"is a {type(array).__name__}: it must be a tensor.")
-        if array.dtype not in _DTYPES:
+        known = {**_DTYPES, **_PACKED} if packed else _DTYPES
+        if array.dtype not in known:
             raise InputTypeError(
                 f"has dtype {array.dtype}: it must be float16, bfloat16, float32, float64, complex64 or complex128."
             )
@@ -153,7 +155,7 @@ class TorchArrays:
             raise InputTypeError(
                 "was made in inference mode, so only there can it be changed: step there, or clone it."
             )
-        dtype, lanes = _DTYPES[array.dtype]
+        dtype, lanes = known[array.dtype]
         form = Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
         if form.readable and (held := array.untyped_storage().nbytes()) < _needed(array, form):
             raise InputError(
@@ -169,13 +171,18 @@ class TorchArrays:
             )
         return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
 
-    def zeros(self, param: Tensor) -> Tensor:
-        return torch.zeros_like(param, dtype=_wide(param), memory_format=torch.preserve_format)
+    def zeros(self, param: Tensor, dtype: str = "") -> Tensor:
+        kind = getattr(torch, dtype) if dtype else _wide(param)
+        return torch.zeros_like(param, dtype=kind, memory_format=torch.preserve_format)
 
-    def adopted(self, array: Tensor, param: Tensor) -> Tensor:
+    def words(self, count: int) -> Tensor:
+        return torch.zeros(count, dtype=torch.int16)
+
+    def adopted(self, array: Tensor, param: Tensor, narrow: bool) -> Tensor:
         if array.device.type == "meta" != param.device.type:
             raise InputError("lies on the meta device, so it has no values: load one that has.")
-        array, dtype = array.detach(), torch.promote_types(array.dtype, _wide(param))
+        array = array.detach()
+        dtype = array.dtype if narrow else torch.promote_types(array.dtype, _wide(param))
         if type(param) not in _PLAIN:
             return array.to(param.device, dtype, copy=True)
         return torch.empty_like(param, dtype=dtype, memory_format=torch.preserve_format).copy_(array)

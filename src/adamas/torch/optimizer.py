@@ -247,7 +247,7 @@ class Optimizer(torch.optim.Optimizer):
         params = [p for group in self.param_groups for p in group["params"]]
         names = [f"parameter {i}" for i in range(len(params))]
         groups, states, rest = load(
-            self.rule, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, others=True
+            self.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, True
         )
         for k, (group, own) in enumerate(zip(groups, self.param_groups, strict=True)):
             self._check(group)

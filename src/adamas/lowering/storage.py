@@ -1,0 +1,152 @@
+"""How arrays are kept that do not lie in memory as the kernel computes: narrow floats, and blocks of 8-bit codes.
+
+A kernel works through such an array a block at a time: it is unpacked into scratch memory in the processor's first
+cache, the rule runs over that, and what it leaves is packed again. So memory sees the narrow numbers alone.
+
+Rounding may be stochastic: to one of the two neighbours, with the probability that makes the mean right. Without it a
+second moment at β₂ = 0.999 would stand still, since a change of 0.1 % is below half of what 8 bits of mantissa tell
+apart. The noise is a hash of the step's number and the element's index: no state, the same for any number of threads,
+the same after a resume.
+
+The functions here mean the same over NumPy's arrays, where tests read them, and compiled, where kernels call them.
+Every intermediate is made 32 bits wide again: Numba computes with 64, and then a vector holds half as many.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import int16, int32, uint8, uint16, uint32
+
+from adamas.lowering.words import where
+
+
+class Kind(NamedTuple):
+    """A way to keep an array.
+
+    Attributes:
+        dtype: of what lies in memory, as the front calls it.
+        stochastic: whether it is rounded stochastically.
+        companion: what a second array, of int16, holds beside it; empty if there is none.
+        block: elements that share an entry of the companion.
+    """
+
+    dtype: str
+    stochastic: bool = False
+    companion: str = ""
+    block: int = 1
+
+
+#: Elements that share an exponent.
+BLOCK = 256
+
+KINDS = {
+    "bfloat16": Kind("bfloat16"),
+    "float16": Kind("float16"),
+    "bfloat16_stochastic": Kind("bfloat16", stochastic=True),
+    "float16_stochastic": Kind("float16", stochastic=True),
+    "int8_signed": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
+    "int8_unsigned": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
+}
+
+
+#: Floats that are narrower than any that is computed with.
+NARROW = ("bfloat16", "float16")
+
+#: Array and kind, for those arrays of a kernel that do not lie in memory as it computes.
+Kinds = tuple[tuple[str, str], ...]
+
+
+def bits32(x: Any) -> Any:
+    """The 32 bits of a float32."""
+    return np.asarray(x, np.float32).view(np.uint32)
+
+
+def from_bits32(i: Any) -> Any:
+    """The float32 that has these bits."""
+    return np.asarray(i, np.uint32).view(np.float32)
+
+
+def noise(index: Any, key: Any) -> Any:
+    """32 random bits for an element.
+
+    The mixing function is lowbias32 (C. Wellons, "Prospecting for hash functions", 2018).
+
+    Args:
+        index: uint32, of the element in its tensor.
+        key: uint32, of the step.
+    """
+    x = uint32(uint32(index * uint32(0x9E3779B1)) ^ key)
+    x = uint32(uint32(x ^ uint32(x >> uint32(16))) * uint32(0x7FEB352D))
+    x = uint32(uint32(x ^ uint32(x >> uint32(15))) * uint32(0x846CA68B))
+    return uint32(x ^ uint32(x >> uint32(16)))
+
+
+def from_bfloat16(code: Any) -> Any:
+    """The float32 of a bfloat16, which is its first half."""
+    return from_bits32(uint32(uint32(code) << uint32(16)))
+
+
+def to_bfloat16(x: Any) -> Any:
+    """The nearest bfloat16; of two equally near, the even one."""
+    b = bits32(x)
+    odd = uint32(uint32(b >> uint32(16)) & uint32(1))
+    return where(x == x, uint16(uint32(uint32(uint32(b + uint32(0x7FFF)) + odd) >> uint32(16))), uint16(0x7FC0))
+
+
+def to_bfloat16_stochastic(x: Any, random: Any) -> Any:
+    """One of the two bfloat16 beside x."""
+    b = bits32(x)
+    return where(x == x, uint16(uint32(uint32(b + uint32(random >> uint32(16))) >> uint32(16))), uint16(0x7FC0))
+
+
+def to_float16_stochastic(x: Any, random: Any) -> Any:
+    """A float32 beside x that has a float16's mantissa."""
+    b = uint32(uint32(bits32(x) + uint32(random >> uint32(19))) & uint32(0xFFFFE000))
+    return where(x - x == x - x, from_bits32(b), x)  # what is not finite stays as it is
+
+
+# 8 bits: an exponent and three bits of mantissa, which are the top bits of a float32, counted from a block's own
+# exponent. A code of 0 is 0. Signed codes have their sign in front, and so a smaller range: 2^-16 of the block's
+# largest instead of 2^-32.
+
+
+def exponent_of(largest: Any, codes: int) -> Any:
+    """What is taken from the top bits of a block's numbers: the largest, rounded up, has the last code then."""
+    exponent = int32(int32(bits32(largest) >> uint32(20)) + int32(2 - codes))
+    return int16(where(exponent < int32(0), int32(0), exponent))
+
+
+def to_int8_unsigned(x: Any, exponent: Any, random: Any) -> Any:
+    """The code of a number that is not negative; only 0 has the code 0, what is too small has 1."""
+    b = bits32(x)
+    top = int32(int32(uint32(uint32(b + uint32(random >> uint32(12))) >> uint32(20))) - int32(exponent))
+    top = where(top < int32(1), int32(1), where(top > int32(255), int32(255), top))
+    return uint8(where(b == uint32(0), int32(0), top))
+
+
+def from_int8_unsigned(code: Any, exponent: Any) -> Any:
+    """The number of a code."""
+    top = uint32(int32(code) + int32(exponent))
+    return from_bits32(where(code == uint8(0), uint32(0), uint32(top << uint32(20))))
+
+
+def to_int8_signed(x: Any, exponent: Any, random: Any) -> Any:
+    """The code of a number; what is too small has 0."""
+    b = bits32(x)
+    magnitude = uint32(b & uint32(0x7FFFFFFF))
+    top = int32(int32(uint32(uint32(magnitude + uint32(random >> uint32(12))) >> uint32(20))) - int32(exponent))
+    top = where(top < int32(1), int32(0), where(top > int32(127), int32(127), top))
+    return uint8(uint32(uint32(top) | uint32(uint32(b >> uint32(24)) & uint32(0x80))))
+
+
+def from_int8_signed(code: Any, exponent: Any) -> Any:
+    """The number of a code."""
+    top = uint32(uint32(code) & uint32(0x7F))
+    sign = uint32(uint32(uint32(code) & uint32(0x80)) << uint32(24))
+    magnitude = uint32(uint32(top + uint32(int32(exponent))) << uint32(20))
+    return from_bits32(uint32(sign | where(top == uint32(0), uint32(0), magnitude)))
+
+
+def turned(random: Any) -> Any:
+    """The same bits in another order, for another array of the same element."""
+    return uint32(uint32(random << uint32(20)) | uint32(random >> uint32(12)))
