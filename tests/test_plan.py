@@ -20,6 +20,7 @@ import adamas.torch  # noqa: E402
 
 ADAM = adamas.rules()["adam"]
 ALL = Tail(clip_grad_norm=1.0, ema_decay=0.999)
+AVERAGED = Tail(ema_decay=0.9)
 MANY = described((1 << 20,))
 
 #: What states are kept in -> the options that ask the engine for it.
@@ -87,7 +88,7 @@ def test_blocks_of_int8(numbers, expected):
 def test_strategies_by_hand():
     """Two devices; shapes [5, 3] and [4] trained, [6] frozen; Adam with an average, float32."""
     held = Weights((described((5, 3)), described((4,))), (described((6,)),))
-    step = Step.of(ADAM, tail=Tail(ema_decay=0.9))
+    step = Step.of(ADAM, tail=AVERAGED)
     found = {name: budget(held, step, name, 2) for name in ("ddp", "zero1", "fsdp2")}
     ddp, zero1, fsdp2 = found.values()
     assert (ddp.weights, ddp.gradients, ddp.states, ddp.average, ddp.moved) == (100, 76, 152 + 16, 76, 36 * 19)
@@ -120,13 +121,14 @@ def planned(step, shapes, dtype):
 
 
 @pytest.mark.parametrize("state_dtype", KEPT)
-@pytest.mark.parametrize("averaged", [None, 0.9])
-@pytest.mark.parametrize(("name", "options"), RULES)
-def test_torch_front_keeps_what_is_planned(name, options, averaged, state_dtype):
-    step = Step.of(adamas.rules()[name], options, Tail(ema_decay=averaged), state_dtype)
+@pytest.mark.parametrize(
+    ("name", "options", "tail"), [*((name, options, AVERAGED) for name, options in RULES), ("adam", {}, Tail())]
+)
+def test_torch_front_keeps_what_is_planned(name, options, tail, state_dtype):
+    step = Step.of(adamas.rules()[name], options, tail, state_dtype)
     for dtype in DTYPES:
         params = [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape in SHAPES]
-        opt = adamas.torch.optimizer(name)(params, ema_decay=averaged, **options, **KEPT[state_dtype])
+        opt = adamas.torch.optimizer(name)(params, ema_decay=tail.ema_decay, **options, **KEPT[state_dtype])
         for p in params:
             p.grad = torch.ones_like(p)
         opt.step()
@@ -136,7 +138,7 @@ def test_torch_front_keeps_what_is_planned(name, options, averaged, state_dtype)
 @pytest.mark.parametrize("state_dtype", KEPT)
 @pytest.mark.parametrize(("name", "options"), RULES)
 def test_numpy_front_keeps_what_is_planned(name, options, state_dtype):
-    step = Step.of(adamas.rules()[name], options, Tail(ema_decay=0.9), state_dtype)
+    step = Step.of(adamas.rules()[name], options, AVERAGED, state_dtype)
     for dtype in DTYPES.keys() - {"bfloat16"}:
         params = {str(shape): np.zeros(shape, dtype) for shape in SHAPES}
         opt = adamas.numpy.optimizer(name)(params, ema_decay=0.9, **options, **KEPT[state_dtype])
@@ -146,7 +148,7 @@ def test_numpy_front_keeps_what_is_planned(name, options, state_dtype):
 
 @pytest.mark.parametrize(
     ("name", "options", "tail"),
-    [*((name, options, Tail()) for name, options in RULES), ("adam", {}, Tail(ema_decay=0.9, zero_grad=True))],
+    [*((name, options, AVERAGED) for name, options in RULES), ("adam", {}, Tail(zero_grad=True))],
 )
 def test_what_moves_is_what_the_kernel_is_given_and_what_has_changed(name, options, tail):
     """Under growing gradients a step changes whatever it writes."""
@@ -200,7 +202,7 @@ def test_fsdp2_is_what_its_first_device_keeps(devices):
         p.grad = torch.ones_like(p)
     opt.step()
     kept = [nbytes(opt.state[p]) for p in trained]
-    found = budget(held, Step.of(adamas.rules()["adamw"], tail=Tail(ema_decay=0.9)), "fsdp2", devices)
+    found = budget(held, Step.of(adamas.rules()["adamw"], tail=AVERAGED), "fsdp2", devices)
     assert found.weights == sum(p.to_local().nbytes for p in made.parameters())
     assert found.gradients == sum(p.grad.to_local().nbytes for p in trained)
     assert (found.states, found.average) == tuple(map(sum, zip(*kept, strict=True)))
@@ -317,6 +319,14 @@ def test_the_table_fits_and_says_what_it_supposes(capsys):
     assert "124,000,000 parameters; adamw, 8 devices" in out
     assert "fsdp2     float32    59.13 MiB  59.13 MiB  118.3 MiB  59.13 MiB  295.6 MiB  532.2 MiB  166.6 µs" in out
     assert "split evenly" in out and "Not counted: activations" in out
+
+
+def test_a_module_in_dtypes_of_ones_own(capsys):
+    """Two of its four tensors are trained: 8 of 23 parameters."""
+    assert "23 parameters in 4 tensors, 2 of them frozen; adamw\n" in run(capsys, "models.py:lora")[1]
+    args = ("--dtype", "float32", "--grad-dtype", "float16", "--state-dtype", "float32", "--json")
+    found = json.loads(run(capsys, "models.py:lora", *args)[1])
+    assert (found["exact"], found["rows"][0]["weights"], found["rows"][0]["gradients"]) == (True, 92, 16)
 
 
 def test_rows_that_would_be_the_same_are_one(capsys):
