@@ -26,7 +26,7 @@ FLOORS = [
     ["optimizer"],
     ["numpy", "torch"],
     ["problems"],
-    ["race"],
+    ["race", "plan"],
     ["cli", "__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -46,6 +46,7 @@ SANCTIONED = {
     ("checkpoint.py", "_lock", "importlib.import_module"): "fcntl",
     ("race/entrants.py", "_from_path", "importlib.import_module"): "a dotted path from the command line",
     ("race/entrants.py", "_from_file", "adamas.problems.usercode.load_module"): "a file from the command line",
+    ("plan/weights.py", "_of_module", "adamas.problems.usercode.load_module"): "the same",
     ("problems/module.py", "__init__", "adamas.problems.usercode.load_module"): "the same",
     ("problems/usercode.py", "load_module", "importlib.util.spec_from_file_location"): "the same",
     ("problems/usercode.py", "load_module", "importlib.util.module_from_spec"): "the same",

@@ -11,6 +11,7 @@ import adamas
 from adamas.errors import InputError, unknown
 
 COMMANDS = {
+    "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",
     "rules": "List the registered update rules.",
     "show": "Print the kernel text that a rule is lowered to.",

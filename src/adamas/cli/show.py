@@ -8,19 +8,35 @@ import click
 
 from adamas.errors import InputError
 from adamas.kernel import BACKENDS, TINY, select
+from adamas.registry import Rule
 
 
-def _values(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def values(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """What was given as --option NAME=VALUE."""
+    options: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--option {text!r} has no value; give it as in --option amsgrad=True.")
         try:
-            values[name.strip()] = ast.literal_eval(value.strip())
+            options[name.strip()] = ast.literal_eval(value.strip())
         except (ValueError, SyntaxError):
-            values[name.strip()] = value.strip()
-    return values
+            options[name.strip()] = value.strip()
+    return options
+
+
+def find(name: str) -> Rule:
+    """The rule of this name, registered or in a file.
+
+    Raises:
+        InputError: where there is none, or it is a class of torch.
+    """
+    from adamas.race.entrants import enter, is_rule
+
+    found = enter(name).load()
+    if not is_rule(found):
+        raise InputError(f"{name} is a torch class: only rules are lowered; name one of `adamas rules`.")
+    return found
 
 
 @click.command()
@@ -28,7 +44,7 @@ def _values(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) 
 @click.option("--backend", default="numba", show_default=True, metavar="NAME", help=f"One of {', '.join(BACKENDS)}.")
 @click.option("--dtype", default="float32", show_default=True, type=click.Choice(list(TINY)))
 @click.option(
-    "--option", "options", multiple=True, callback=_values, metavar="NAME=VALUE", help="As --option amsgrad=True."
+    "--option", "options", multiple=True, callback=values, metavar="NAME=VALUE", help="As --option amsgrad=True."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 def show(rule: str, backend: str, dtype: str, options: dict[str, Any], as_json: bool) -> None:
@@ -36,11 +52,7 @@ def show(rule: str, backend: str, dtype: str, options: dict[str, Any], as_json: 
 
     RULE is a registered one (see `adamas rules`) or your own, as path/to/file.py:name.
     """
-    from adamas.race.entrants import enter, is_rule
-
-    found = enter(rule).load()
-    if not is_rule(found):
-        raise InputError(f"{rule} is a torch class: only rules are lowered; name one of `adamas rules`.")
+    found = find(rule)
     kernel = select(found, found.hyper(options))
     host, text = kernel.program.host_text(), kernel.text(backend, dtype)
     if as_json:
