@@ -23,9 +23,6 @@ ALL = Tail(clip_grad_norm=1.0, ema_decay=0.999)
 AVERAGED = Tail(ema_decay=0.9)
 MANY = described((1 << 20,))
 
-#: What states are kept in -> the options that ask the engine for it.
-KEPT = {"float32": {}}
-
 #: Every rule, and the options under which it keeps more or fewer states.
 RULES = [
     *((name, {}) for name in adamas.rules()),
@@ -33,6 +30,8 @@ RULES = [
     ("adamw", {"amsgrad": True}),
     ("rmsprop", {"centered": True, "momentum": 0.9}),
 ]
+#: Some of them, for states in fewer bits.
+FEW = [("adamw", {"amsgrad": True}), ("lion", {})]
 SHAPES = [(), (0, 3), (7,), (5, 3), (4100,)]
 DTYPES = {"float16": 1, "bfloat16": 1, "float32": 1, "float64": 1, "complex64": 2, "complex128": 2}
 
@@ -120,28 +119,34 @@ def planned(step, shapes, dtype):
     return [(step.kept(form(shape, dtype)), step.average(form(shape, dtype))) for shape in shapes]
 
 
-@pytest.mark.parametrize("state_dtype", KEPT)
 @pytest.mark.parametrize(
-    ("name", "options", "tail"), [*((name, options, AVERAGED) for name, options in RULES), ("adam", {}, Tail())]
+    ("state_dtype", "name", "options", "tail"),
+    [
+        *(("float32", name, options, AVERAGED) for name, options in RULES),
+        ("float32", "adam", {}, Tail()),
+        *((kept, name, options, AVERAGED) for kept in ("bfloat16", "int8") for name, options in FEW),
+    ],
 )
-def test_torch_front_keeps_what_is_planned(name, options, tail, state_dtype):
+def test_torch_front_keeps_what_is_planned(state_dtype, name, options, tail):
     step = Step.of(adamas.rules()[name], options, tail, state_dtype)
     for dtype in DTYPES:
         params = [torch.zeros(shape, dtype=getattr(torch, dtype)) for shape in SHAPES]
-        opt = adamas.torch.optimizer(name)(params, ema_decay=tail.ema_decay, **options, **KEPT[state_dtype])
+        opt = adamas.torch.optimizer(name)(params, ema_decay=tail.ema_decay, **options, state_dtype=state_dtype)
         for p in params:
             p.grad = torch.ones_like(p)
         opt.step()
         assert [nbytes(opt.state[p]) for p in params] == planned(step, SHAPES, dtype)
 
 
-@pytest.mark.parametrize("state_dtype", KEPT)
-@pytest.mark.parametrize(("name", "options"), RULES)
-def test_numpy_front_keeps_what_is_planned(name, options, state_dtype):
+@pytest.mark.parametrize(
+    ("state_dtype", "name", "options"),
+    [*(("float32", name, options) for name, options in RULES), *(("int8", name, options) for name, options in FEW)],
+)
+def test_numpy_front_keeps_what_is_planned(state_dtype, name, options):
     step = Step.of(adamas.rules()[name], options, AVERAGED, state_dtype)
     for dtype in DTYPES.keys() - {"bfloat16"}:
         params = {str(shape): np.zeros(shape, dtype) for shape in SHAPES}
-        opt = adamas.numpy.optimizer(name)(params, ema_decay=0.9, **options, **KEPT[state_dtype])
+        opt = adamas.numpy.optimizer(name)(params, ema_decay=0.9, **options, state_dtype=state_dtype)
         opt.step({key: np.ones_like(p) for key, p in params.items()})
         assert [nbytes(opt.state[key]) for key in params] == planned(step, SHAPES, dtype)
 

@@ -33,7 +33,7 @@ from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds
 from adamas.registry import Rule
 from adamas.state import State, States
-from adamas.tail import MEASURES, SILENT, SMALL, Last, Tail, Telemetry
+from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -678,22 +678,13 @@ class Stepper:
                 missing[name] = scalar
         for name in kernel.program.states:
             if held.get(name) is None:
-                dtype = self._state_dtype(name, form)
+                dtype = "" if name == "ema" else narrow(self.tail.state_dtype, form.dtype, form.lanes, form.size)
                 missing[name] = self.arrays.zeros(param, dtype)
                 if dtype == "uint8":
                     missing[f"{name}_exponent"] = self.arrays.words(-(-form.size // BLOCK))
                 if name == "ema":
                     self.arrays.copy(param, missing[name])
         return missing
-
-    def _state_dtype(self, name: str, param: Form) -> str:
-        """What a new state is made of; "" is as wide as the step computes."""
-        asked = self.tail.state_dtype
-        if asked == "float32" or name == "ema" or param.lanes > 1 or param.dtype == "float64":
-            return ""
-        if asked == "int8":
-            return "uint8" if param.size >= SMALL else ""
-        return asked
 
     def _kinds(self, program: Program, dtype: str, grad: Form, param: Form, state: Mapping[str, Any]) -> Kinds:
         """How the arrays of a parameter are kept that a kernel can work on though they are not of its dtype."""

@@ -29,6 +29,22 @@ STATE_DTYPES = ("float32", "bfloat16", "int8")
 SMALL = 4096
 
 
+def narrow(state_dtype: str, dtype: str, lanes: int, size: int) -> str:
+    """What a moment is kept in: "bfloat16", "uint8", or "" where it is as wide as the step computes.
+
+    Args:
+        state_dtype: as asked for.
+        dtype: of the parameter.
+        lanes: numbers in one of its elements.
+        size: how many numbers it has.
+    """
+    if state_dtype == "float32" or lanes > 1 or dtype == "float64":
+        return ""
+    if state_dtype == "int8":
+        return "uint8" if size >= SMALL else ""
+    return state_dtype
+
+
 @dataclass(frozen=True)
 class Tail:
     """What an optimizer does beside its rule, and how it keeps what it remembers; all is off unless asked for.

@@ -10,9 +10,9 @@ import click
 from adamas.cli.show import find, values
 from adamas.errors import InputError
 from adamas.plan.devices import STRATEGIES, Budget, budget
-from adamas.plan.step import STATE_DTYPES, Step
+from adamas.plan.step import Step
 from adamas.plan.weights import Weights, weights
-from adamas.tail import Tail
+from adamas.tail import STATE_DTYPES, Tail
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _DTYPES = ("float32", "bfloat16", "float16")
 _NOT_COUNTED = (
     "Bytes on the fullest device; moved: what a step reads and writes at least, by the device that moves most. Not "
-    "counted: activations, buffers, communication and what it gathers, the allocator's reserve, and on a CPU the "
-    "float32 copies through which weights and gradients in 16 bits are stepped."
+    "counted: activations, buffers, communication and what it gathers, the allocator's reserve."
 )
 _INEXACT = (
     "A number has no shapes: one tensor is supposed, split evenly. A module or a file of weights has exact shares."

@@ -8,14 +8,12 @@ from typing import Any
 from adamas.arrays import Form
 from adamas.kernel import select
 from adamas.lowering.source import Program
+from adamas.lowering.storage import BLOCK
 from adamas.registry import Rule
-from adamas.tail import Tail
-
-#: What states may be kept in. In int8 the numbers of a block share an exponent; a small tensor stays as it is.
-STATE_DTYPES = ("float32", "bfloat16", "int8")
-BLOCK, EXPONENT, SMALL = 256, 2, 4096  # numbers, bytes, numbers
+from adamas.tail import Tail, narrow
 
 COUNT = 8  # bytes of a tensor's step count, and of each of its scalar states
+EXPONENT = 2  # bytes that the 8-bit codes of a block have in common
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,8 @@ class Step:
 
     Attributes:
         program: what is run.
-        state_dtype: one of `STATE_DTYPES`; an average of the weights is as wide as the step computes all the same.
+        state_dtype: one of `adamas.tail.STATE_DTYPES`; an average of the weights is as wide as the step computes all
+            the same.
         grad_dtype: of real gradients; None: each is like its parameter.
         looks_first: whether all gradients are read once before, for their norm.
     """
@@ -61,7 +60,7 @@ class Step:
         """The bytes of each array of a parameter's step."""
         wide = param._replace(dtype="float64" if param.dtype == "float64" else "float32")
         own = {"g": size(cast(param, self.grad_dtype)), "param": size(param), "ema": size(wide)}
-        return {name: own[name] if name in own else self._stored(wide) for name in self.program.arrays}
+        return {name: own[name] if name in own else self._stored(param, wide) for name in self.program.arrays}
 
     def kept(self, param: Form) -> int:
         """The bytes of a parameter's states, counts included and the average not."""
@@ -79,13 +78,14 @@ class Step:
         names = (*self.program.arrays, *self.program.outputs, *(("g",) if self.looks_first else ()))
         return sum(sizes[name] for name in names)
 
-    def _stored(self, wide: Form) -> int:
-        numbers = wide.size
-        if self.state_dtype == "bfloat16":
-            return 2 * numbers
-        if self.state_dtype == "int8" and numbers >= SMALL:
-            return numbers + EXPONENT * -(-numbers // BLOCK)
-        return size(wide)
+    def _stored(self, param: Form, wide: Form) -> int:
+        match narrow(self.state_dtype, param.dtype, param.lanes, param.size):
+            case "bfloat16":
+                return 2 * param.size
+            case "uint8":
+                return param.size + EXPONENT * -(-param.size // BLOCK)
+            case _:
+                return size(wide)
 
 
 def described(shape: tuple[int, ...], dtype: str = "float32", lanes: int = 1) -> Form:
