@@ -150,8 +150,8 @@ class Optimizer:
             the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
             complex, of any layout, and are changed in place.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
-        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, zero_grad, telemetry: what the step does beside the
-            rule, in the same pass over memory; see `adamas.tail.Tail`.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry: what the step does
+            beside the rule, in the same pass over memory, and how it keeps its moments; see `adamas.tail.Tail`.
 
     Attributes:
         param_groups: list of dicts with ``params`` and the hyperparameters, which may be changed between steps.

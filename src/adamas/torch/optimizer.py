@@ -45,8 +45,8 @@ class Optimizer(torch.optim.Optimizer):
         fused: with True, a `torch.amp.GradScaler` leaves it to the step to undo its scale, as it does with torch's.
         capturable: refused at the first step of a parameter on the GPU; elsewhere without effect.
         differentiable: let autograd run through the step.
-        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, zero_grad, telemetry: what the step does beside the
-            rule, in the same pass over memory; see `adamas.tail.Tail`.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry: what the step does
+            beside the rule, in the same pass over memory, and how it keeps its moments; see `adamas.tail.Tail`.
 
     Raises:
         InputError: (a ValueError) for an argument that cannot be; nothing is made.
