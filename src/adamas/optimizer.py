@@ -549,7 +549,7 @@ class Stepper:
         kinds: dict[tuple[int, str, bool], list[int]] = {}
         for position, i in enumerate(active):
             where = f"parameter {i}"
-            forms[i] = _checked(arrays, where, params[i], grads[i])
+            forms[i] = _checked(arrays, where, params[i], grads[i], self.tail.zero_grad)
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
             eager = arrays.eager(params[i], groups[owner[i]])
@@ -693,7 +693,7 @@ class Stepper:
         part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype)
 
 
-def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:
+def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> tuple[Form, Form]:
     """The forms of a gradient and its parameter, if they go together."""
     try:
         p = arrays.form(param)
@@ -705,8 +705,14 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, F
         raise InputTypeError(f"The gradient of {where} {error}") from None
     if g.shape != p.shape:
         raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
-    if g.lanes > p.lanes:
-        raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
+    if g.lanes != p.lanes:
+        kinds = ("complex", "real") if g.lanes > p.lanes else ("real", "complex")
+        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
+    if clear and (g.overlaps or not g.writable):
+        raise InputError(
+            f"The gradient of {where} {'overlaps itself' if g.overlaps else 'is read-only'}, so zero_grad=True cannot "
+            "clear it: give a copy of it."
+        )
     _check_writable(where.capitalize(), p)
     return g, p
 
