@@ -43,6 +43,7 @@ CLASSES = {
     "Adamax": ("adamax", "lr betas eps weight_decay"),
     "LpAdam": ("lpadam", "lr betas p eps weight_decay"),
     "AdaBelief": ("adabelief", "lr betas eps weight_decay"),
+    "SparseAdam": ("sparse_adam", "lr betas eps maximize"),
     "NAdam": ("nadam", "lr betas eps weight_decay momentum_decay"),
     "RAdam": ("radam", "lr betas eps weight_decay"),
     "ADOPT": ("adopt", "lr betas eps weight_decay"),
