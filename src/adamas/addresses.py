@@ -40,6 +40,29 @@ def fingerprint(thing, api, tensor):
     return mark
 
 
+SPARSE = -2
+
+
+@njit("int64(int64, int64, int64[:], int64[:])", cache=CACHE)
+def fingerprint_gradient(grad, last, api, tensor):
+    """The same for a gradient, whose last fingerprint was ``last``: 0 for None, `SPARSE` for a sparse one.
+
+    What is sparse is asked last, being rare, but first where it was so at the last step: that torch cannot describe
+    it costs a thousand times more than to describe it."""
+    if grad == api[8]:
+        return 0
+    mark = -1 if last == SPARSE else fingerprint(grad, api, tensor)
+    kind = load_int64(grad + 8)
+    if mark == -1 and (kind == api[4] or kind == api[5]):
+        answer = call2(api[6], grad, api[10])
+        call1(api[2], answer)
+        if answer == api[11]:
+            return SPARSE
+        if last == SPARSE:
+            return fingerprint(grad, api, tensor)
+    return mark
+
+
 AHEAD, HINTS = 8, 16
 
 
@@ -72,7 +95,7 @@ def remember(hints, i, param, grad):
 def look(params, n, api_, faces_, gradients_, hints_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
-    api, tensor = int64_array(api_, 10), int64_array(api_ + 80, 8)
+    api, tensor = int64_array(api_, 12), int64_array(api_ + 96, 8)
     faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
     hints = int64_array(hints_, HINTS * n)
     for i in range(min(AHEAD, n)):
@@ -85,9 +108,10 @@ def look(params, n, api_, faces_, gradients_, hints_):
         mark = fingerprint(param, api, tensor)
         address = tensor[0] if mark != -1 else 0
         grad = call2(api[6], param, api[7])
-        grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
-        gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0
-        if api[9] and mark != -1 and grad_mark != -1 and grad_mark != 0:
+        grad_mark = fingerprint_gradient(grad, faces[3 * n + i], api, tensor)
+        plain = grad_mark != -1 and grad_mark != 0 and grad_mark != SPARSE
+        gradients[i] = tensor[0] if plain else 0
+        if api[9] and mark != -1 and plain:
             remember(hints, i, param, grad)
         call1(api[2], grad)
         if (
@@ -102,7 +126,7 @@ def look(params, n, api_, faces_, gradients_, hints_):
 @cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
 def describe(objects, n, api_, out_):
     """Fill out[:, i]: address and fingerprint of each item of a list."""
-    api, tensor, out = int64_array(api_, 10), int64_array(api_ + 80, 8), int64_array(out_, 2 * n)
+    api, tensor, out = int64_array(api_, 12), int64_array(api_ + 96, 8), int64_array(out_, 2 * n)
     for i in range(n):
         out[n + i] = fingerprint(call2(api[0], objects, i), api, tensor)
         out[i] = tensor[0] if out[n + i] != -1 else 0

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from adamas import hyperparameters
 from adamas.addresses import helper
-from adamas.arrays import Arrays, Form, Sight, sharing
+from adamas.arrays import Arrays, Form, Rows, Sight, sharing
 from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
@@ -127,9 +127,21 @@ class _Hyper:
         return self.kernel
 
 
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A parameter with a sparse gradient: where the rows of it and of its states lie."""
+
+    index: int  # among all parameters
+    form: Form  # the parameter's
+    arrays: list[Any]  # parameter and states
+    first: Ints  # [arrays, 1]: addresses
+    strides: Ints  # [arrays, 1]: bytes from row to row
+    staged: list[int]  # those whose rows a kernel cannot work on in place
+
+
 @dataclass(eq=False)
 class _Part:
-    """The parameters of one group that share a kernel and a dtype."""
+    """The parameters of one group that share a kernel and a dtype, and all have dense gradients, or sparse ones."""
 
     group: int
     kernel: Kernel
@@ -144,6 +156,10 @@ class _Part:
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
+    # Where gradients are sparse the table is made anew at each step, of the rows that they touch.
+    places: list[_Place] = field(default_factory=list[_Place])
+    staged_rows: list[tuple[Any, Ints, Any]] = field(default_factory=list[tuple[Any, Ints, Any]])
+    kept: list[Any] = field(default_factory=list[Any])  # the gradients' values, whose addresses are in the table
     _hyper: Mapping[str, Any] | None = None
     _given: list[Any] = field(default_factory=list[Any])
 
@@ -164,26 +180,27 @@ class _Part:
             self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
         return self.tasks.get(measured)
 
-    def measured(self) -> NDArray[np.float64]:
+    def measured(self, count: int) -> NDArray[np.float64]:
         """[members, MEASURES]: what the last step measured."""
         if self.table is None:
             return self.measures
         results = self.tasks[True].results
-        measures = self.table.by_tensor(results)
+        measures = self.table.by_owner(results, count)
         largest = MEASURES.index("grad_max")
-        measures[:, largest] = self.table.by_tensor(results[:, largest], np.maximum)
+        measures[:, largest] = self.table.by_owner(results[:, largest], count, np.maximum)
         return measures
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each member."""
+        indices = active[self.members]
         if self.table is None:
-            return np.array([arrays.squares(grads[i]) for i in active[self.members]])
+            return np.array([arrays.squares(grads[i]) for i in indices])
         if self.norm is None:
             self.norm = Task(norm_address(self.dtype), self.table, 1)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
-        return self.table.by_tensor(norm.results)[:, 0]
+        return self.table.by_owner(norm.results, len(indices))[:, 0]
 
 
 @dataclass(eq=False)
@@ -308,6 +325,9 @@ class Stepper:
         unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))
         if measured:
             self.last = self._report(plan, self.last, params, scale)
+        for part in plan.parts:
+            if part.places:
+                part.kept, part.staged_rows = [], []
 
     def _commit(
         self,
@@ -333,7 +353,11 @@ class Stepper:
         for part in plan.parts if tasks else ():
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
+            for original, rows, stage in part.staged_rows:
+                self.arrays.put(stage, original, rows)
             if self.tail.zero_grad:
+                for place in part.places:
+                    self.arrays.clear(grads[place.index])
                 for i, _, stage, _ in part.staged_gradients:
                     self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
@@ -412,6 +436,9 @@ class Stepper:
         for part in plan.parts:
             if part.table is None:
                 continue
+            if part.places:
+                self._lay_out_rows(part, grads)
+                continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
             for i, member, stage, address in part.staged_gradients:
@@ -451,9 +478,13 @@ class Stepper:
     def _report(self, plan: _Plan, last: Last, params: Sequence[Any], scale: float) -> Last:
         """What a measuring step says of itself."""
         measures = np.full((len(params), len(MEASURES)), np.nan)
+        sizes = np.array([self.arrays.form(p).size for p in params], np.float64)
         for part in plan.parts:
-            measures[plan.active[part.members]] = part.measured()
-        telemetry = Telemetry(measures, np.array([self.arrays.form(p).size for p in params]), scale)
+            indices = plan.active[part.members]
+            measures[indices] = part.measured(len(indices))
+            if part.places and part.table is not None:
+                sizes[indices] = part.table.by_owner(part.table.spans[:, 2].astype(np.float64), len(indices))
+        telemetry = Telemetry(measures, sizes, scale)
         norm = math.sqrt(np.nansum(measures[:, 0])) / scale if last.grad_norm is None else last.grad_norm
         return last._replace(grad_norm=norm, telemetry=telemetry)
 
@@ -547,35 +578,54 @@ class Stepper:
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
         forms: dict[int, tuple[Form, Form]] = {}
-        kinds: dict[tuple[int, str, bool], list[int]] = {}
+        given: dict[int, Any] = {}  # a dense gradient, or the values of a sparse one
+        kinds: dict[tuple[int, str, bool, bool], list[int]] = {}
         for position, i in enumerate(active):
             where = f"parameter {i}"
-            forms[i] = _checked(arrays, where, params[i], grads[i], self.tail.zero_grad)
+            forms[i], given[i] = _checked(arrays, where, params[i], grads[i], self.tail.zero_grad)
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
             eager = arrays.eager(params[i], groups[owner[i]])
+            sparse = arrays.is_sparse(grads[i])
+            if eager and sparse:
+                raise InputError(
+                    f"The gradient of {where} is sparse, which only plain parameters on the CPU may have, without "
+                    "differentiable=True: give a dense one, as nn.Embedding(sparse=False) does, or use "
+                    "torch.optim.SparseAdam for it."
+                )
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            kinds.setdefault((owner[i], dtype, eager), []).append(position)
+            kinds.setdefault((owner[i], dtype, eager, sparse), []).append(position)
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
-        self._refuse_shared(params, grads, states, keys, active, forms)
+        self._refuse_shared(params, given, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
             self._missing(state, params[i], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
             for i, state, scalars in zip(active, present, new, strict=True)
         ]
+        for i, more in zip(active, missing, strict=True):
+            # Adagrad starts by this at its first step, but only in the rows that a sparse gradient touches then.
+            start = self._hyper[owner[i]].numbers.get("initial_accumulator_value", 0.0)
+            if start and "sum" in more:
+                arrays.copy(start if forms[i][1].lanes == 1 else complex(start, start), more["sum"])
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
         parts: list[_Part] = []
-        for (group, dtype, eager), members in kinds.items():
+        for (group, dtype, eager, sparse), members in kinds.items():
             indices = [active[m] for m in members]
-            alone = len(kinds) == 1 and len(active) == len(params)
+            alone = len(kinds) == 1 and len(active) == len(params) and not sparse
             part = _Part(
                 group, kernels[group], dtype, _positions(members), None if alone else np.array(indices, np.int64)
             )
             part.states = [[held[m][name] for name in part.kernel.program.states] for m in members]
-            if not eager:
+            if sparse:
+                part.table = Table(np.empty((0, 0), np.int64), np.empty(0, np.int64), 0, dtype)  # until the step
+                part.places = [
+                    self._place(i, forms[i][1], [params[i], *s], dtype)
+                    for i, s in zip(indices, part.states, strict=True)
+                ]
+            elif not eager:
                 self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
             parts.append(part)
 
@@ -619,7 +669,7 @@ class Stepper:
     def _refuse_shared(
         self,
         params: Sequence[Any],
-        grads: Sequence[Any],
+        grads: Mapping[int, Any],
         states: States,
         keys: Sequence[Hashable],
         active: Sequence[int],
@@ -640,7 +690,7 @@ class Stepper:
         apart = [
             k
             for k, (grad, param) in enumerate(map(forms.__getitem__, active))
-            if read[0, k] != described[0, k] or not grad.lies(param.strides)
+            if read[0, k] != described[0, k] or grad.shape != param.shape or not grad.lies(param.strides)
         ]
         described = np.concatenate([described, read[:, apart]], axis=1)
         names += [f"the gradient of parameter {active[k]}" for k in apart]
@@ -693,29 +743,112 @@ class Stepper:
         width = len(part.kernel.program.coefficients)
         part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype)
 
+    def _place(self, i: int, param: Form, arrays: list[Any], dtype: str) -> _Place:
+        forms = [self.arrays.form(array) for array in arrays]
+        described = self.arrays.describe(arrays)
+        staged = [k for k, form in enumerate(forms) if not _has_plain_rows(form, param, dtype)]
+        _refuse_unaddressed(np.delete(described[1], staged))
+        strides = np.array([[form.strides[0] * form.itemsize] for form in forms], np.int64)
+        return _Place(i, param, arrays, described[0][:, None], strides, staged)
 
-def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> tuple[Form, Form]:
-    """The forms of a gradient and its parameter, if they go together."""
+    def _lay_out_rows(self, part: _Part, grads: Sequence[Any]) -> None:
+        """Fill the part's table: a row that a gradient touches is what a tensor is elsewhere."""
+        arrays = self.arrays
+        part.tasks, part.norm, part.staged_rows, part.kept = {}, None, [], []
+        columns: list[Ints] = []
+        counts: list[int] = []
+        sizes: list[int] = []
+        for place in part.places:
+            grad, where = grads[place.index], f"parameter {place.index}"
+            found, form = _rows(arrays, where, grad, place.form, self.tail.zero_grad)
+            rows, values = found.rows, found.values
+            line = place.form._replace(dtype=part.dtype, shape=form.shape)
+            line = line._replace(strides=line.contiguous)
+            if not (_has_plain_rows(form, place.form, part.dtype) and form.lies(form.contiguous)):
+                values = arrays.stage(line, line.strides)
+                arrays.copy(found.values, values)
+            part.kept.append(values)
+            stages = [arrays.stage(line, line.strides) for _ in place.staged]
+            for k, stage in zip(place.staged, stages, strict=True):
+                arrays.copy(arrays.take(place.arrays[k], rows), stage)
+                part.staged_rows.append((place.arrays[k], rows, stage))
+            described = arrays.describe([values, *stages])
+            _refuse_unaddressed(described[1])
+            lines = described[0][:, None] + np.arange(len(rows)) * (line.strides[0] * line.itemsize)
+            column = np.empty((1 + len(place.arrays), len(rows)), np.int64)
+            np.add(place.first, place.strides * rows, out=column[1:])
+            column[[0, *(1 + k for k in place.staged)]] = lines
+            columns.append(column)
+            counts.append(len(rows))
+            sizes.append(math.prod(place.form.shape[1:]) * place.form.lanes)
+        width = len(part.kernel.program.coefficients)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        part.table = Table(
+            np.concatenate(columns, axis=1), np.repeat(np.array(sizes, np.int64), counts), width, part.dtype, owners
+        )
+
+
+def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> tuple[tuple[Form, Form], Any]:
+    """The forms of a gradient and its parameter, if they go together; and the gradient, or a sparse one's values."""
     try:
         p = arrays.form(param)
     except InputTypeError as error:
         raise InputTypeError(f"{where.capitalize()} {error}") from None
+    _check_writable(where.capitalize(), p)
+    if arrays.is_sparse(grad):
+        rows, g = _rows(arrays, where, grad, p, clear)
+        return (g, p), rows.values
     try:
         g = arrays.form(grad)
     except InputTypeError as error:
         raise InputTypeError(f"The gradient of {where} {error}") from None
     if g.shape != p.shape:
         raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
-    if g.lanes != p.lanes:
-        kinds = ("complex", "real") if g.lanes > p.lanes else ("real", "complex")
-        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
+    _check_lanes(where, g, p)
     if clear and (g.overlaps or not g.writable):
         raise InputError(
             f"The gradient of {where} {'overlaps itself' if g.overlaps else 'is read-only'}, so zero_grad=True cannot "
             "clear it: give a copy of it."
         )
-    _check_writable(where.capitalize(), p)
-    return g, p
+    return (g, p), grad
+
+
+def _rows(arrays: Arrays, where: str, grad: Any, param: Form, clear: bool) -> tuple[Rows, Form]:
+    """A sparse gradient's rows, each once, and the form of its values, if they go together with the parameter."""
+    try:
+        found = arrays.rows(grad, clear)
+        form = arrays.form(found.values)
+    except InputError as error:
+        raise type(error)(f"The gradient of {where} {error}") from None
+    rows = found.rows
+    if not param.shape or form.shape[1:] != param.shape[1:]:
+        raise InputError(
+            f"The gradient of {where} has rows of shape {form.shape[1:]}, the parameter has shape {param.shape}: "
+            "they must agree in all axes but the first."
+        )
+    _check_lanes(where, form, param)
+    if not (rows[1:] > rows[:-1]).all():
+        raise InputError(
+            f"The gradient of {where} is marked as coalesced and is not: its rows must ascend; leave the mark out."
+        )
+    if len(rows) and not 0 <= rows[0] <= rows[-1] < param.shape[0]:
+        wrong = rows[0] if rows[0] < 0 else rows[-1]
+        raise InputError(
+            f"The gradient of {where} has a row {wrong}: the parameter has the rows 0 to {param.shape[0] - 1}."
+        )
+    return found, form
+
+
+def _has_plain_rows(form: Form, param: Form, dtype: str) -> bool:
+    """Whether a kernel can work on each row in place."""
+    row = form._replace(shape=form.shape[1:], strides=form.strides[1:])
+    return form.readable and form.dtype == dtype and form.lanes == param.lanes and row.lies(row.contiguous)
+
+
+def _check_lanes(where: str, grad: Form, param: Form) -> None:
+    if grad.lanes != param.lanes:
+        kinds = ("complex", "real") if grad.lanes > 1 else ("real", "complex")
+        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
 
 
 def _check_writable(what: str, form: Form) -> None:
