@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 TESTS = [
     ["tests/test_rule.py", "tests/fronts/test_numpy.py"],
     ["tests/conformance/test_trajectories.py", "-k", "textbook and numba and float64"],
-    ["tests/fronts/test_tail.py"],
+    ["tests/fronts/test_tail.py", "tests/fronts/test_sparse.py"],
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/conformance"],
     ["tests/peers"],
@@ -193,8 +193,8 @@ MUTANTS = [
     Mutant(
         "telemetry of the last span alone",
         ENGINE,
-        "add.at(whole, self.spans[:, 0], results)",
-        "whole[self.spans[:, 0]] = results",
+        "add.at(whole, self.owners, results)",
+        "whole[self.owners] = results",
     ),
     # moments in fewer bits
     Mutant("a narrow moment is rounded to nearest", OPTIMIZER, 'f"{form.dtype}_stochastic" if', 'f"{form.dtype}" if'),
@@ -315,7 +315,7 @@ MUTANTS = [
     Mutant(
         "stale addresses of a lone group's gradients",
         "addresses.py",
-        "gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0",
+        "gradients[i] = tensor[0] if plain else 0",
         "gradients[i] = gradients[i] if gradients[i] != 0 else tensor[0]",
     ),
     Mutant(
@@ -448,6 +448,76 @@ MUTANTS = [
         "loading.py",
         "if form.shape != param.shape:",
         "if len(form.shape) != len(param.shape):",
+    ),
+    # sparse gradients
+    Mutant(
+        "rows that come twice: the last counts", "numpy.py", "np.add.at(sums.reshape(-1), each", "np.put(sums, each"
+    ),
+    Mutant(
+        "rows that come twice are not summed",
+        TENSORS,
+        "grad = grad.detach().coalesce()",
+        "grad = grad.detach()._coalesced_(True)",
+    ),
+    Mutant("what claims to be coalesced is believed", OPTIMIZER, "not (rows[1:] > rows[:-1]).all()", "False"),
+    Mutant("the row behind the last", OPTIMIZER, "<= rows[-1] < param.shape[0]", "<= rows[-1] <= param.shape[0]"),
+    Mutant("a negative row", OPTIMIZER, "not 0 <= rows[0] <= rows[-1] <", "not rows[-1] <"),
+    Mutant(
+        "rows of the step before",
+        OPTIMIZER,
+        "self._lay_out_rows(part, grads)",
+        "part.tasks or self._lay_out_rows(part, grads)",
+    ),
+    Mutant("row numbers of 32 bits", OPTIMIZER, "place.strides * rows", "(place.strides * rows).astype(np.int32)"),
+    Mutant(
+        "states lie as their parameter does",
+        OPTIMIZER,
+        "[[form.strides[0] * form.itemsize] for form in forms]",
+        "[[forms[0].strides[0] * forms[0].itemsize]] * len(forms)",
+    ),
+    Mutant("rows with gaps are run through", OPTIMIZER, " and row.lies(row.contiguous)", ""),
+    Mutant("staged rows are not put back", OPTIMIZER, "self.arrays.put(stage, original, rows)", "pass"),
+    Mutant("a row is taken for a parameter", ENGINE, "tensor if owners is None else owners[tensor]", "tensor"),
+    Mutant(
+        "each row is measured as a whole parameter",
+        OPTIMIZER,
+        "            if part.places and part.table is not None:\n",
+        "            if False:\n",
+    ),
+    Mutant("a copy of the whole table", "numpy.py", "return array[rows]", "return array.copy()[rows]"),
+    Mutant("the first rows' values may be the first rows", OPTIMIZER, "or grad.shape != param.shape or", "or"),
+    Mutant("values are let go before the kernel runs", OPTIMIZER, "part.kept.append(values)", "pass"),
+    Mutant("torch keeps rows of zeros", TENSORS, "grad.zero_()  # which", "grad._values().zero_()  # which"),
+    Mutant("Adagrad begins late rows at 0", OPTIMIZER, 'if start and "sum" in more:', "if False:"),
+    Mutant(
+        "values may be rows of the parameter",
+        OPTIMIZER,
+        "self.arrays.describe([grads[i] for i in active])",
+        "self.arrays.describe(written[: len(active)])",
+    ),
+    Mutant(
+        "a sparse gradient is taken for the dense one before",
+        "addresses.py",
+        "            return SPARSE\n",
+        "            return last\n",
+    ),
+    Mutant(
+        "every step makes its plan anew",
+        "addresses.py",
+        "mark = -1 if last == SPARSE else",
+        "mark = last - 1 if last < -1 else",
+    ),
+    Mutant(
+        "SparseAdam has Adam's ε",
+        ADAM,
+        "rate * exp_avg / (sqrt(exp_avg_sq) + eps)",
+        "rate * exp_avg / (sqrt(exp_avg_sq) + sqrt(1 - beta2**t) * eps)",
+    ),
+    Mutant(
+        "a real gradient of a complex parameter",
+        OPTIMIZER,
+        "if grad.lanes != param.lanes:",
+        "if grad.lanes > param.lanes:",
     ),
     Mutant("a real state of a complex parameter is loaded", "loading.py", "if form.lanes != param.lanes:", "if False:"),
     Mutant("a negative count is loaded", "loading.py", "0 <= float(held) < math.inf", "float(held) < math.inf"),

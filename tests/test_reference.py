@@ -20,6 +20,7 @@ EVERY = (
     "adagrad",
     "rmsprop",
     "adam",
+    "sparse_adam",
     "adamw",
     "adamax",
     "lpadam",

@@ -42,8 +42,8 @@ def fingerprint(thing, api, tensor):
 
 # What follows the room for a DLTensor in the API table: the places of `adamas.torch.layout.Layout`, and the size of an
 # element by the number of its dtype.
-STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 18, 19, 20, 21, 22, 23, 24, 25
-PLAIN, NONE, FREED, SIZES, ENTRIES = 26, 27, 28, 29, 64
+STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 20, 21, 22, 23, 24, 25, 26, 27
+PLAIN, NONE, FREED, SIZES, ENTRIES = 28, 29, 30, 31, 64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -66,6 +66,29 @@ def glance(body, api, tensor):
     if load_int64(storage) == 0 and elements != 0:  # its memory was freed
         return -1
     tensor[0] = load_int64(storage) + load_int64(body + api[OFFSET]) * api[SIZES + number]
+    return mark
+
+
+SPARSE = -2
+
+
+@njit("int64(int64, int64, int64[:], int64[:])", cache=CACHE)
+def fingerprint_gradient(grad, last, api, tensor):
+    """The same for a gradient, whose last fingerprint was ``last``: 0 for None, `SPARSE` for a sparse one.
+
+    What is sparse is asked last, being rare, but first where it was so at the last step: that torch cannot describe
+    it costs a thousand times more than to describe it."""
+    if grad == api[8]:
+        return 0
+    mark = -1 if last == SPARSE else fingerprint(grad, api, tensor)
+    kind = load_int64(grad + 8)
+    if mark == -1 and (kind == api[4] or kind == api[5]):
+        answer = call2(api[6], grad, api[10])
+        call1(api[2], answer)
+        if answer == api[11]:
+            return SPARSE
+        if last == SPARSE:
+            return fingerprint(grad, api, tensor)
     return mark
 
 
@@ -96,7 +119,7 @@ def remember(hints, i, api, param, body, notes, grad):
 def look(params, n, api_, faces_, gradients_, hints_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
-    api, tensor = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 80, 8)
+    api, tensor = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 96, 8)
     faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
     hints = int64_array(hints_, HINTS * n)
     for i in range(min(AHEAD, n)):
@@ -124,9 +147,9 @@ def look(params, n, api_, faces_, gradients_, hints_):
             mark = fingerprint(param, api, tensor)
             address = tensor[0] if mark != -1 else 0
             grad = call2(api[6], param, api[7])
-            grad_mark = 0 if grad == api[8] else fingerprint(grad, api, tensor)
+            grad_mark = fingerprint_gradient(grad, faces[3 * n + i], api, tensor)
             call1(api[2], grad)
-        gradients[i] = tensor[0] if grad_mark != -1 and grad_mark != 0 else 0
+        gradients[i] = 0 if grad_mark == -1 or grad_mark == 0 or grad_mark == SPARSE else tensor[0]
         if (
             faces[i] != param or faces[n + i] != address
             or faces[2 * n + i] != mark or faces[3 * n + i] != grad_mark
@@ -139,7 +162,7 @@ def look(params, n, api_, faces_, gradients_, hints_):
 @cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
 def describe(objects, n, api_, out_):
     """Fill out[:, i]: address and fingerprint of each item of a list."""
-    api, tensor, out = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 80, 8), int64_array(out_, 2 * n)
+    api, tensor, out = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 96, 8), int64_array(out_, 2 * n)
     for i in range(n):
         thing = call2(api[0], objects, i)
         kind = load_int64(thing + 8)

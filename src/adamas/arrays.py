@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -129,13 +130,30 @@ def _view(form: Form, address: int) -> NDArray[np.void]:
     return np.asarray(SimpleNamespace(__array_interface__={**interface, "version": 3}))
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A sparse gradient: 0 but for some rows of its parameter. A row is what one index of the first axis holds.
+
+    Attributes:
+        rows: integers [k], which rows; where one is named more than once, its values are summed.
+        values: [k, ...], what stands in them.
+    """
+
+    rows: Any
+    values: Any
+
+
+#: The fingerprint of every sparse gradient: it is looked at whole at each step.
+SPARSE = -2
+
+
 class Sight:
     """What a step sees of its parameters.
 
     Attributes:
         faces: [4, params]: identity, address and fingerprint of each parameter, fingerprint of its gradient. A
             fingerprint stands for device, dtype, shape and strides; it is 0 where there is no gradient, -1 where a
-            kernel could not use the address.
+            kernel could not use the address, `SPARSE` for a sparse gradient.
         gradients: [params]: the gradients' addresses, which may change from step to step.
         hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
         places: the addresses of the three.
@@ -173,6 +191,34 @@ class Arrays(Protocol):
         Raises:
             InputError: where it is no array of floating-point or complex numbers, or its memory is gone.
         """
+        ...
+
+    def is_sparse(self, grad: Any) -> bool:
+        """Whether this is a sparse gradient."""
+        ...
+
+    def rows(self, grad: Any, clear: bool) -> Rows:
+        """A sparse gradient's rows, each once and in ascending order.
+
+        Args:
+            grad: the gradient.
+            clear: whether `clear` will be asked for.
+
+        Raises:
+            InputError: where there are no rows, or they cannot be cleared.
+        """
+        ...
+
+    def clear(self, grad: Any) -> None:
+        """Leave zeros in a sparse gradient."""
+        ...
+
+    def take(self, array: Any, rows: Ints) -> Any:
+        """A copy of some rows."""
+        ...
+
+    def put(self, source: Any, array: Any, rows: Ints) -> None:
+        """Copy to these rows, in whatever layout and precision."""
         ...
 
     def eager(self, param: Any, group: Mapping[str, Any]) -> bool:

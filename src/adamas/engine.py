@@ -83,20 +83,24 @@ class Table:
 
     Attributes:
         addresses: [arrays, tensors]: gradient first, parameter next, then the states.
+        owners: [spans]: the tensor that a span is of; the parameter, where tensors are rows of parameters.
         spans: [spans, 4]: tensor, first element, number of elements, row of coefficients.
         elements: how many coordinates a run computes.
         coefficients: [rows, coefficients], in the kernel's dtype.
         keys: [rows], what tells a step's noise from another's.
     """
 
-    def __init__(self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1) -> None:
+    def __init__(
+        self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1, owners: Ints | None = None
+    ) -> None:
         """
         Args:
             addresses: [arrays, tensors].
-            sizes: [tensors], elements.
+            sizes: [tensors], numbers in each.
             width: how many coefficients a row has.
             dtype: of the coefficients.
             grain: elements that are not to be parted.
+            owners: [tensors], the parameter that each is a row of, if they are rows; in ascending order.
         """
         span = -(-SPAN // grain) * grain
         pieces = -(-sizes // span)
@@ -105,6 +109,7 @@ class Table:
         length = np.minimum(span, sizes[tensor] - first)
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
+        self.owners = tensor if owners is None else owners[tensor]
         self.elements = int(length.sum())
         self.coefficients = np.zeros((1, width), dtype)
         self.keys = np.zeros(1, np.int64)
@@ -118,7 +123,7 @@ class Table:
             self.keys = np.empty(len(lines), np.int64)
         self.keys[:] = keys
         if rows is not None or self._rows != 1:
-            self.spans[:, 3] = 0 if rows is None else rows[self.spans[:, 0]]
+            self.spans[:, 3] = 0 if rows is None else rows[self.owners]
         self._rows = len(lines)
         for k, line in enumerate(lines):
             try:
@@ -127,11 +132,11 @@ class Table:
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
 
-    def by_tensor(self, results: NDArray[np.float64], add: np.ufunc = np.add) -> NDArray[np.float64]:
-        """What was said of each span, put together tensor by tensor, in the order of the spans."""
-        whole = np.zeros((self.addresses.shape[1], *results.shape[1:]))
+    def by_owner(self, results: NDArray[np.float64], count: int, add: np.ufunc = np.add) -> NDArray[np.float64]:
+        """What was said of each span, put together for each of ``count`` owners, in the order of the spans."""
+        whole = np.zeros((count, *results.shape[1:]))
         with np.errstate(invalid="ignore"):  # NaN is an answer
-            add.at(whole, self.spans[:, 0], results)
+            add.at(whole, self.owners, results)
         return whole
 
 

@@ -110,7 +110,7 @@ def load(
     for k, (group, own) in enumerate(zip(theirs, groups, strict=True)):
         options = {name: _copied(f"{name!r} of group {k}", v) for name, v in group.items() if name != "params"}
         for name in defaults:
-            if name not in options and not _may_be_missing(name, defaults[name]):
+            if name not in options and not _may_be_missing(rule, name, defaults[name]):
                 raise InputError(f"Group {k} of the state dict has no {name!r}: give a whole state dict.")
         for name in options:
             misspelt(f"entry of group {k} of the state dict", name, [*defaults, "params"], every=not others)
@@ -178,9 +178,13 @@ def _positions(keys: Sequence[Any], params: Sequence[Any]) -> dict[Hashable, int
     return position
 
 
-def _may_be_missing(name: str, default: Any) -> bool:
-    """Flags, words and ``eps_root`` are what versions and libraries differ in; numbers all have."""
-    return default is None or isinstance(default, bool | str) or name == "eps_root"
+def _may_be_missing(rule: Rule, name: str, default: Any) -> bool:
+    """Flags, words and ``eps_root`` are what versions and libraries differ in; numbers all have.
+
+    But torch's SparseAdam knows no decay.
+    """
+    optional = {"eps_root", "weight_decay"} if rule.name == "sparse_adam" else {"eps_root"}
+    return default is None or isinstance(default, bool | str) or name in optional
 
 
 def _state(

@@ -11,6 +11,7 @@
 """
 
 import copy
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adamas.arrays import Form, Sight, sharing
+from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
@@ -72,6 +73,41 @@ class _Arrays:
         readable = array.flags.aligned and array.flags.writeable and array.dtype.isnative and whole
         return Form(dtype, lanes, array.shape, strides, readable, array.flags.writeable)
 
+    def is_sparse(self, grad: Any) -> bool:
+        return isinstance(grad, Rows)
+
+    def rows(self, grad: Rows, clear: bool) -> Rows:
+        rows, values = np.asarray(grad.rows), grad.values
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise InputError(
+                f"names its rows by an array of shape {rows.shape} and dtype {rows.dtype}: give integers in one line."
+            )
+        if not isinstance(values, np.ndarray):
+            raise InputTypeError(f"has values that are a {type(values).__name__}: give a NumPy array.")
+        if values.shape[:1] != rows.shape:
+            raise InputError(f"names {len(rows)} rows for values of shape {values.shape}: give one row of values each.")
+        if clear and not values.flags.writeable:
+            raise InputError("has read-only values, which zero_grad=True cannot clear: give a copy of them.")
+        rows = rows.astype(np.int64)
+        if (rows[1:] > rows[:-1]).all():
+            return Rows(rows, values)
+        rows, places = np.unique(rows, return_inverse=True)
+        sums = np.zeros((len(rows), *values.shape[1:]), _wide(values))
+        # In the order in which they stand, as torch does. In one dimension NumPy is ten times faster at it.
+        line = math.prod(values.shape[1:])
+        each = places.reshape(-1, 1) * line + np.arange(line)
+        np.add.at(sums.reshape(-1), each.reshape(-1), values.astype(sums.dtype).reshape(-1))
+        return Rows(rows, sums)
+
+    def clear(self, grad: Rows) -> None:
+        grad.values[...] = 0
+
+    def take(self, array: Any, rows: Ints) -> Any:
+        return array[rows]
+
+    def put(self, source: Any, array: Any, rows: Ints) -> None:
+        array[rows] = source
+
     def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
         return False
 
@@ -95,7 +131,7 @@ class _Arrays:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
 
     def is_zero(self, array: Any) -> bool:
-        return not np.any(array)
+        return not np.any(array.values if isinstance(array, Rows) else array)
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
         dtype = np.dtype({1: form.dtype, 2: "complex64" if form.dtype == "float32" else "complex128"}[form.lanes])
@@ -129,7 +165,7 @@ class _Arrays:
 def _face(array: Any) -> tuple[int, int]:
     """Address and fingerprint."""
     if not isinstance(array, np.ndarray):
-        return 0, -1
+        return 0, SPARSE if isinstance(array, Rows) else -1
     face = array.__array_interface__
     return face["data"][0], hash((face["typestr"], face["shape"], face["strides"], face["data"][1]))
 
@@ -217,7 +253,14 @@ class Optimizer:
 
         Args:
             grads: the gradients, in the structure of ``params`` (with groups: one list over all of them); None for
-                a parameter, or a name that is missing, means that it has none and stays as it is.
+                a parameter, or a name that is missing, means that it has none and stays as it is. `Rows` for one
+                means that it has a gradient in these rows alone: the others stay as they are, their states too,
+                without decay, and the step costs as much as the rows.
+
+        >>> table = np.zeros((1000, 2))
+        >>> SGD(table, lr=0.5).step(Rows([7, 3, 7], np.array([[1.0, 2], [3, 4], [5, 6]])))
+        >>> table[[3, 7]].tolist()
+        [[-1.5, -2.0], [-3.0, -4.0]]
 
         Raises:
             InputError: where a gradient does not fit; nothing is changed.
@@ -246,7 +289,7 @@ class Optimizer:
             if extra := [key for key in grads if key not in self._keys]:
                 raise InputError(f"There is a gradient for {extra[0]!r}, but no such parameter.")
             arranged = [grads.get(key) for key in self._keys]
-        elif isinstance(grads, np.ndarray | np.generic | float) and len(self._keys) == 1:
+        elif isinstance(grads, np.ndarray | np.generic | float | Rows) and len(self._keys) == 1:
             arranged = [grads]
         elif isinstance(grads, list | tuple):
             if len(grads) != len(self._keys):
@@ -353,5 +396,6 @@ LpAdam = _classes["LpAdam"]
 AdaBelief = _classes["AdaBelief"]
 NAdam = _classes["NAdam"]
 RAdam = _classes["RAdam"]
+SparseAdam = _classes["SparseAdam"]
 ADOPT = _classes["ADOPT"]
 Lion = _classes["Lion"]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from adamas import hyperparameters
 from adamas.addresses import helper
-from adamas.arrays import Arrays, Form, Sight, sharing
+from adamas.arrays import Arrays, Form, Rows, Sight, sharing
 from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
@@ -45,6 +45,7 @@ CLASSES = {
     "Adamax": ("adamax", "lr betas eps weight_decay"),
     "LpAdam": ("lpadam", "lr betas p eps weight_decay"),
     "AdaBelief": ("adabelief", "lr betas eps weight_decay"),
+    "SparseAdam": ("sparse_adam", "lr betas eps maximize"),
     "NAdam": ("nadam", "lr betas eps weight_decay momentum_decay"),
     "RAdam": ("radam", "lr betas eps weight_decay"),
     "ADOPT": ("adopt", "lr betas eps weight_decay"),
@@ -128,9 +129,21 @@ class _Hyper:
         return self.kernel
 
 
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """A parameter with a sparse gradient: where the rows of it and of its states lie."""
+
+    index: int  # among all parameters
+    form: Form  # the parameter's
+    arrays: list[Any]  # parameter and states
+    first: Ints  # [arrays, 1]: addresses
+    strides: Ints  # [arrays, 1]: bytes from row to row
+    staged: list[int]  # those whose rows a kernel cannot work on in place
+
+
 @dataclass(eq=False)
 class _Part:
-    """The parameters of one group that share a kernel and a dtype."""
+    """The parameters of one group that share a kernel and a dtype, and all have dense gradients, or sparse ones."""
 
     group: int
     kernel: Kernel
@@ -146,6 +159,10 @@ class _Part:
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
+    # Where gradients are sparse the table is made anew at each step, of the rows that they touch.
+    places: list[_Place] = field(default_factory=list[_Place])
+    staged_rows: list[tuple[Any, Ints, Any]] = field(default_factory=list[tuple[Any, Ints, Any]])
+    kept: list[Any] = field(default_factory=list[Any])  # the gradients' values, whose addresses are in the table
     _hyper: Mapping[str, Any] | None = None
     _given: list[Any] = field(default_factory=list[Any])
 
@@ -172,26 +189,27 @@ class _Part:
             self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
         return self.tasks.get(measured)
 
-    def measured(self) -> NDArray[np.float64]:
+    def measured(self, count: int) -> NDArray[np.float64]:
         """[members, MEASURES]: what the last step measured."""
         if self.table is None:
             return self.measures
         results = self.tasks[True].results
-        measures = self.table.by_tensor(results)
+        measures = self.table.by_owner(results, count)
         largest = MEASURES.index("grad_max")
-        measures[:, largest] = self.table.by_tensor(results[:, largest], np.maximum)
+        measures[:, largest] = self.table.by_owner(results[:, largest], count, np.maximum)
         return measures
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each member."""
+        indices = active[self.members]
         if self.table is None:
-            return np.array([arrays.squares(grads[i]) for i in active[self.members]])
+            return np.array([arrays.squares(grads[i]) for i in indices])
         if self.norm is None:
             self.norm = Task(norm_address(self.dtype, dict(self.kinds).get("g", "")), self.table, 1)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
-        return self.table.by_tensor(norm.results)[:, 0]
+        return self.table.by_owner(norm.results, len(indices))[:, 0]
 
 
 @dataclass(eq=False)
@@ -316,6 +334,9 @@ class Stepper:
         unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))
         if measured:
             self.last = self._report(plan, self.last, params, scale)
+        for part in plan.parts:
+            if part.places:
+                part.kept, part.staged_rows = [], []
 
     def _commit(
         self,
@@ -341,7 +362,11 @@ class Stepper:
         for part in plan.parts if tasks else ():
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
+            for original, rows, stage in part.staged_rows:
+                self.arrays.put(stage, original, rows)
             if self.tail.zero_grad:
+                for place in part.places:
+                    self.arrays.clear(grads[place.index])
                 for i, _, stage, _ in part.staged_gradients:
                     self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
@@ -420,6 +445,9 @@ class Stepper:
         for part in plan.parts:
             if part.table is None:
                 continue
+            if part.places:
+                self._lay_out_rows(part, grads)
+                continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
             for i, member, stage, address in part.staged_gradients:
@@ -459,9 +487,13 @@ class Stepper:
     def _report(self, plan: _Plan, last: Last, params: Sequence[Any], scale: float) -> Last:
         """What a measuring step says of itself."""
         measures = np.full((len(params), len(MEASURES)), np.nan)
+        sizes = np.array([self.arrays.form(p).size for p in params], np.float64)
         for part in plan.parts:
-            measures[plan.active[part.members]] = part.measured()
-        telemetry = Telemetry(measures, np.array([self.arrays.form(p).size for p in params]), scale)
+            indices = plan.active[part.members]
+            measures[indices] = part.measured(len(indices))
+            if part.places and part.table is not None:
+                sizes[indices] = part.table.by_owner(part.table.spans[:, 2].astype(np.float64), len(indices))
+        telemetry = Telemetry(measures, sizes, scale)
         norm = math.sqrt(np.nansum(measures[:, 0])) / scale if last.grad_norm is None else last.grad_norm
         return last._replace(grad_norm=norm, telemetry=telemetry)
 
@@ -555,42 +587,51 @@ class Stepper:
         owner = [g for g, group in enumerate(groups) for _ in group["params"]]
         active = [i for i, grad in enumerate(grads) if grad is not None]
         forms: dict[int, tuple[Form, Form]] = {}
+        given: dict[int, Any] = {}  # a dense gradient, or the values of a sparse one
         for i in active:
             where = f"parameter {i}"
-            forms[i] = _checked(arrays, where, params[i], grads[i])
+            forms[i], given[i] = _checked(arrays, where, params[i], grads[i], self.tail.zero_grad)
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
 
         initial = {"step": 0.0, **self.rule.source.scalars}
         new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
-        self._refuse_shared(params, grads, states, keys, active, forms)
+        self._refuse_shared(params, given, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
             self._missing(state, params[i], forms[i][1], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
             for i, state, scalars in zip(active, present, new, strict=True)
         ]
+        for i, more in zip(active, missing, strict=True):
+            # Adagrad starts by this at its first step, but only in the rows that a sparse gradient touches then.
+            start = self._hyper[owner[i]].numbers.get("initial_accumulator_value", 0.0)
+            if start and "sum" in more:
+                arrays.copy(start if forms[i][1].lanes == 1 else complex(start, start), more["sum"])
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
-        alike: dict[tuple[int, str, bool, Kinds], list[int]] = {}
+        alike: dict[tuple[int, str, bool, bool, Kinds], list[int]] = {}
         for position, i in enumerate(active):
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            eager = arrays.eager(params[i], groups[owner[i]])
-            if eager and self.tail.state_dtype != "float32":
-                raise InputError(
-                    f"Parameter {i} is stepped by torch's own arithmetic, but state_dtype={self.tail.state_dtype!r} is "
-                    "for plain tensors on the CPU: leave it out."
-                )
-            kinds = () if eager else self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position])
-            alike.setdefault((owner[i], dtype, eager, kinds), []).append(position)
+            eager, sparse = arrays.eager(params[i], groups[owner[i]]), arrays.is_sparse(grads[i])
+            self._refuse_together(f"parameter {i}", eager, sparse)
+            direct = not (eager or sparse)
+            kinds = self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position]) if direct else ()
+            alike.setdefault((owner[i], dtype, eager, sparse, kinds), []).append(position)
 
         parts: list[_Part] = []
-        for (group, dtype, eager, kinds), members in alike.items():
+        for (group, dtype, eager, sparse, kinds), members in alike.items():
             indices = [active[m] for m in members]
-            alone = len(alike) == 1 and len(active) == len(params)
+            alone = len(alike) == 1 and len(active) == len(params) and not sparse
             at = None if alone else np.array(indices, np.int64)
             part = _Part(group, kernels[group], dtype, kinds, _positions(members), at)
             part.states = [[held[m][name] for name in part.names[1:]] for m in members]
-            if not eager:
+            if sparse:
+                part.table = Table(np.empty((0, 0), np.int64), np.empty(0, np.int64), 0, dtype)  # until the step
+                part.places = [
+                    self._place(i, forms[i][1], [params[i], *s], dtype)
+                    for i, s in zip(indices, part.states, strict=True)
+                ]
+            elif not eager:
                 self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
             parts.append(part)
 
@@ -621,6 +662,25 @@ class Stepper:
             begins=not any(present),
         )
 
+    def _refuse_together(self, where: str, eager: bool, sparse: bool) -> None:
+        """What cannot be had of one parameter at the same time."""
+        if eager and sparse:
+            raise InputError(
+                f"The gradient of {where} is sparse, which only plain parameters on the CPU may have, without "
+                "differentiable=True: give a dense one, as nn.Embedding(sparse=False) does, or use "
+                "torch.optim.SparseAdam for it."
+            )
+        if eager and self.tail.state_dtype != "float32":
+            raise InputError(
+                f"{where.capitalize()} is stepped by torch's own arithmetic, but "
+                f"state_dtype={self.tail.state_dtype!r} is for plain tensors on the CPU: leave it out."
+            )
+        if sparse and self.tail.state_dtype != "float32":
+            raise InputError(
+                f"The gradient of {where} is sparse, but state_dtype={self.tail.state_dtype!r} is for dense gradients: "
+                "leave it out, or give a dense one, as nn.Embedding(sparse=False) does."
+            )
+
     def _check_state(self, where: str, state: Mapping[str, Any], param: Form, kernel: Kernel) -> None:
         for name in self.scalars if state else ():
             if name not in state:
@@ -634,7 +694,7 @@ class Stepper:
     def _refuse_shared(
         self,
         params: Sequence[Any],
-        grads: Sequence[Any],
+        grads: Mapping[int, Any],
         states: States,
         keys: Sequence[Hashable],
         active: Sequence[int],
@@ -655,7 +715,7 @@ class Stepper:
         apart = [
             k
             for k, (grad, param) in enumerate(map(forms.__getitem__, active))
-            if read[0, k] != described[0, k] or not grad.lies(param.strides)
+            if read[0, k] != described[0, k] or grad.shape != param.shape or not grad.lies(param.strides)
         ]
         described = np.concatenate([described, read[:, apart]], axis=1)
         names += [f"the gradient of parameter {active[k]}" for k in apart]
@@ -725,28 +785,121 @@ class Stepper:
         grain = max((KINDS[kind].block for _, kind in part.kinds), default=1)
         part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype, grain)
 
+    def _place(self, i: int, param: Form, arrays: list[Any], dtype: str) -> _Place:
+        forms = [self.arrays.form(array) for array in arrays]
+        described = self.arrays.describe(arrays)
+        staged = [k for k, form in enumerate(forms) if not _has_plain_rows(form, param, dtype)]
+        _refuse_unaddressed(np.delete(described[1], staged))
+        strides = np.array([[form.strides[0] * form.itemsize] for form in forms], np.int64)
+        return _Place(i, param, arrays, described[0][:, None], strides, staged)
+
+    def _lay_out_rows(self, part: _Part, grads: Sequence[Any]) -> None:
+        """Fill the part's table: a row that a gradient touches is what a tensor is elsewhere."""
+        arrays = self.arrays
+        part.tasks, part.norm, part.staged_rows, part.kept = {}, None, [], []
+        columns: list[Ints] = []
+        counts: list[int] = []
+        sizes: list[int] = []
+        for place in part.places:
+            grad, where = grads[place.index], f"parameter {place.index}"
+            found, form = _rows(arrays, where, grad, place.form, self.tail.zero_grad)
+            rows, values = found.rows, found.values
+            line = place.form._replace(dtype=part.dtype, shape=form.shape)
+            line = line._replace(strides=line.contiguous)
+            if not (_has_plain_rows(form, place.form, part.dtype) and form.lies(form.contiguous)):
+                values = arrays.stage(line, line.strides)
+                arrays.copy(found.values, values)
+            part.kept.append(values)
+            stages = [arrays.stage(line, line.strides) for _ in place.staged]
+            for k, stage in zip(place.staged, stages, strict=True):
+                arrays.copy(arrays.take(place.arrays[k], rows), stage)
+                part.staged_rows.append((place.arrays[k], rows, stage))
+            described = arrays.describe([values, *stages])
+            _refuse_unaddressed(described[1])
+            lines = described[0][:, None] + np.arange(len(rows)) * (line.strides[0] * line.itemsize)
+            column = np.empty((1 + len(place.arrays), len(rows)), np.int64)
+            np.add(place.first, place.strides * rows, out=column[1:])
+            column[[0, *(1 + k for k in place.staged)]] = lines
+            columns.append(column)
+            counts.append(len(rows))
+            sizes.append(math.prod(place.form.shape[1:]) * place.form.lanes)
+        width = len(part.kernel.program.coefficients)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        part.table = Table(
+            np.concatenate(columns, axis=1),
+            np.repeat(np.array(sizes, np.int64), counts),
+            width,
+            part.dtype,
+            owners=owners,
+        )
+
 
 def _strides(param: Form) -> tuple[int, ...]:
     """The strides in which a kernel runs through a parameter's memory, and all that goes with it."""
     return param.strides if param.dense else param.contiguous
 
 
-def _checked(arrays: Arrays, where: str, param: Any, grad: Any) -> tuple[Form, Form]:
-    """The forms of a gradient and its parameter, if they go together."""
+def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> tuple[tuple[Form, Form], Any]:
+    """The forms of a gradient and its parameter, if they go together; and the gradient, or a sparse one's values."""
     try:
         p = arrays.form(param)
     except InputTypeError as error:
         raise InputTypeError(f"{where.capitalize()} {error}") from None
+    _check_writable(where.capitalize(), p)
+    if arrays.is_sparse(grad):
+        rows, g = _rows(arrays, where, grad, p, clear)
+        return (g, p), rows.values
     try:
         g = arrays.form(grad)
     except InputTypeError as error:
         raise InputTypeError(f"The gradient of {where} {error}") from None
     if g.shape != p.shape:
         raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
-    if g.lanes > p.lanes:
-        raise InputTypeError(f"The gradient of {where} is complex, the parameter is real: they must agree.")
-    _check_writable(where.capitalize(), p)
-    return g, p
+    _check_lanes(where, g, p)
+    if clear and (g.overlaps or not g.writable):
+        raise InputError(
+            f"The gradient of {where} {'overlaps itself' if g.overlaps else 'is read-only'}, so zero_grad=True cannot "
+            "clear it: give a copy of it."
+        )
+    return (g, p), grad
+
+
+def _rows(arrays: Arrays, where: str, grad: Any, param: Form, clear: bool) -> tuple[Rows, Form]:
+    """A sparse gradient's rows, each once, and the form of its values, if they go together with the parameter."""
+    try:
+        found = arrays.rows(grad, clear)
+        form = arrays.form(found.values)
+    except InputError as error:
+        raise type(error)(f"The gradient of {where} {error}") from None
+    rows = found.rows
+    if not param.shape or form.shape[1:] != param.shape[1:]:
+        raise InputError(
+            f"The gradient of {where} has rows of shape {form.shape[1:]}, the parameter has shape {param.shape}: "
+            "they must agree in all axes but the first."
+        )
+    _check_lanes(where, form, param)
+    if not (rows[1:] > rows[:-1]).all():
+        raise InputError(
+            f"The gradient of {where} is marked as coalesced and is not: its rows must ascend; leave the mark out."
+        )
+    if len(rows) and not 0 <= rows[0] <= rows[-1] < param.shape[0]:
+        wrong = rows[0] if rows[0] < 0 else rows[-1]
+        raise InputError(
+            f"The gradient of {where} has a row {wrong}: the parameter has the rows 0 to {param.shape[0] - 1}."
+        )
+    return found, form
+
+
+def _has_plain_rows(form: Form, param: Form, dtype: str) -> bool:
+    """Whether a kernel can work on each row in place."""
+    row = form._replace(shape=form.shape[1:], strides=form.strides[1:])
+    return form.readable and form.dtype == dtype and form.lanes == param.lanes and row.lies(row.contiguous)
+
+
+def _check_lanes(where: str, grad: Form, param: Form) -> None:
+    if grad.lanes != param.lanes:
+        kinds = ("complex", "real") if grad.lanes > 1 else ("real", "complex")
+        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
 
 
 def _check_writable(what: str, form: Form) -> None:

@@ -53,13 +53,14 @@ class Tail:
         clip_grad_norm: the largest 2-norm that all gradients together may have; a longer one is shortened, as by
             `torch.nn.utils.clip_grad_norm_`. The gradients themselves are left as they are.
         clip_grad_value: the largest magnitude that a coordinate of a gradient may have.
-        ema_decay: decay of an average of the weights, in [0, 1), which is kept beside the states as ``ema``.
+        ema_decay: decay of an average of the weights, in [0, 1), which is kept beside the states as ``ema``. Rows that
+            a sparse gradient leaves out keep their average too.
         nonfinite: what becomes of a step whose gradients are not all finite: "propagate" (it is made, as torch makes
             it), "skip" or "raise". The latter two change nothing, neither weights nor states nor counts.
         state_dtype: how moments are kept: "float32" (as wide as the step computes), "bfloat16", or "int8": blocks of
             256 codes of 8 bits with an exponent in common, for tensors of `SMALL` elements or more. Both are rounded
             stochastically, and for parameters that are computed in float32 on the CPU.
-        zero_grad: whether the step leaves zeros in the gradients.
+        zero_grad: whether the step leaves zeros in the gradients; torch's sparse ones are left without rows.
         telemetry: 0 or False, or at every how many steps `Last.telemetry` is measured.
 
     Raises:
@@ -132,6 +133,8 @@ def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) 
 
 class Telemetry:
     """What a step measured, a number for each parameter in the order of the groups; NaN where there was no gradient.
+
+    Where the gradient is sparse, all of it is of the rows that it touches.
 
     Attributes:
         grad_norm: ‖g‖, unscaled and before clipping.

@@ -93,6 +93,7 @@ SCALE_FREE = [
     ("adam", {"eps": 0.0, "amsgrad": True, "betas": (0.0, 0.9)}),
     ("amsgrad", {"eps": 0.0}),
     ("adamw", {"eps": 0.0, "lr": 0.5}),
+    ("sparse_adam", {"eps": 0.0}),
     ("nadam", {"eps": 0.0}),
     ("adamax", {"eps": 0.0, "eps_form": "paper"}),
     ("adamax", {"eps": 0.0, "eps_form": "torch"}),
@@ -322,6 +323,7 @@ LARGEST: dict[str, Callable[[int], float]] = {
     "adam": adam_bound,
     "adamw": adam_bound,
     "amsgrad": adam_bound,
+    "sparse_adam": adam_bound,
     "nadam": nadam_bound,
     # p = 2, with β₂² for β₂
     "lpadam": lambda t: adam_bound(t, (0.9, 0.999**2)),

@@ -301,6 +301,10 @@ def test_what_does_not_go_together_is_refused() -> None:
         adamas.numpy.Adam(np.zeros(3), state_dtype="bfloat16")
     with pytest.raises(InputError, match="state_dtype='int8' is for plain tensors on the CPU"):
         adamas.torch.Adam([theta], state_dtype="int8", differentiable=True).step()
+    table = torch.nn.Embedding(100, 64, sparse=True)
+    table(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(InputError, match="state_dtype='int8' is for dense gradients"):
+        adamas.torch.Adam(table.parameters(), state_dtype="int8").step()
     opt = adamas.torch.AdamW([theta], state_dtype="int8")
     opt.step()
     saved = opt.state_dict()

@@ -14,6 +14,7 @@ import torch
 
 import adamas.numpy
 import adamas.torch
+from adamas.numpy import Rows
 
 Bits = dict[str, bytes]
 
@@ -27,8 +28,8 @@ class Scene:
         memory: what the parameters lie in, gaps included.
     """
 
-    def __init__(self, front: str, rule: str, **options: Any) -> None:
-        self.torch = front == "torch"
+    def __init__(self, front: str, rule: str, sparse: bool = False, **options: Any) -> None:
+        self.torch, self.sparse = front == "torch", sparse
         rng = np.random.default_rng(0)
         shapes = ((7, 3), (5,), (2, 3, 4), (), (6,))
         kinds = ("float32", "bfloat16" if self.torch else "float16", "float32", "float64", "complex64")
@@ -56,6 +57,14 @@ class Scene:
         for k, p in enumerate(self.params):
             values = np.asarray(rng.standard_normal(tuple(p.shape)) * 10.0 ** rng.integers(-3, 2))
             grads.append(torch.tensor(values).to(p.dtype) if self.torch else values.astype(p.dtype))
+            if self.sparse and k < 3:  # plain rows, half precision, rows with gaps
+                rows = rng.integers(0, len(p), 4)
+                values = grads[-1][rows]
+                grads[-1] = (
+                    torch.sparse_coo_tensor(rows[None], values, p.shape, check_invariants=False)
+                    if self.torch
+                    else Rows(rows, values)
+                )
             if k == 1 and self.steps % 3 == 1:
                 grads[-1] = None
         return grads
@@ -108,6 +117,12 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "numpy, Adam": lambda: Scene("numpy", "Adam", weight_decay=0.1),
     "numpy, NAdam": lambda: Scene("numpy", "NAdam"),
     "numpy, nesterov": lambda: Scene("numpy", "SGD", momentum=0.9, nesterov=True),
+}
+
+#: The same with gradients of which some are sparse.
+SPARSE: dict[str, Callable[[], Scene]] = {
+    "torch, AdamW, sparse": lambda: Scene("torch", "AdamW", sparse=True, zero_grad=True, clip_grad_norm=1.0),
+    "numpy, NAdam, sparse": lambda: Scene("numpy", "NAdam", sparse=True, zero_grad=True),
 }
 
 

@@ -15,26 +15,27 @@ from adamas.errors import InputError
 torch = pytest.importorskip("torch")
 import adamas.numpy  # noqa: E402
 import adamas.torch  # noqa: E402
-from tests.faults.scenes import SCENES, Scene, Twin, interrupted  # noqa: E402
+from tests.faults.scenes import SCENES, SPARSE, Scene, Twin, interrupted  # noqa: E402
 
 # -- Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
 def walk(name: str, steps: int, stride: int, once: str = "") -> int:
     """Interrupt at every so many places; how many that were."""
-    twin, at = Twin(SCENES[name]), 1
-    while interrupted(SCENES[name], steps, at, twin, once, moved=bool(at % 2)):
+    make = {**SCENES, **SPARSE}[name]
+    twin, at = Twin(make), 1
+    while interrupted(make, steps, at, twin, once, moved=bool(at % 2)):
         at += stride
     return at // stride
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", [*SCENES, *SPARSE])
 def test_an_interrupted_step_has_happened_or_not(name: str, steps: int) -> None:
     assert walk(name, steps, 397 if steps < 3 else 29) > 3
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", [*SCENES, *SPARSE])
 def test_what_a_step_has_begun_to_change_it_ends(name: str) -> None:
     assert walk(name, 1, 2, "unbroken") > 12
 
@@ -110,7 +111,12 @@ def wrong_gradients(scene: Scene, right: Any) -> list[Any]:
     shapes = [right.reshape(-1)[:0], right.reshape((1, *right.shape))]
     if not scene.torch:
         return [*shapes, "abc", right.astype(bool), right.astype(object)]
-    return [*shapes, right.to(torch.bool), right.to_sparse()]
+    sparse = (
+        right.to_sparse()
+        if right.ndim != 1
+        else torch.sparse_coo_tensor([[99]], right[:1], right.shape, check_invariants=False)
+    )
+    return [*shapes, right.to(torch.bool), sparse]
 
 
 @pytest.mark.parametrize("steps", [0, 2])

@@ -307,3 +307,11 @@ def test_counts_that_meet_again_share_one_row():
     np.copyto(b, a)
     opt.step([np.ones(3), np.ones(3)])
     assert np.array_equal(a, b) and float(second["step"]) == 4
+
+
+def test_a_real_gradient_of_a_complex_parameter_is_refused() -> None:
+    """Its memory is half as long as the kernel would read."""
+    theta = np.zeros(4, np.complex64)
+    with pytest.raises(InputError, match="The gradient of parameter 0 is real, the parameter is complex"):
+        adamas.numpy.SGD(theta).step(np.ones(4, np.float32))
+    assert not theta.any()

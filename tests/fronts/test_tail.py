@@ -226,6 +226,22 @@ def test_a_strided_gradient_is_cleared_where_it_lies() -> None:
     assert (whole[:, ::2] == 0).all() and (whole[:, 1::2] == 1).all()
 
 
+def test_a_gradient_that_cannot_be_cleared_is_refused_before_anything_is_changed() -> None:
+    for grad, sentence in (
+        (np.broadcast_to(np.float64(1), 3), "overlaps itself"),
+        (np.frombuffer(np.ones(3).tobytes()), "is read-only"),
+    ):
+        theta = np.zeros(3)
+        with pytest.raises(InputError, match=f"The gradient of parameter 0 {sentence}, so zero_grad=True cannot"):
+            adamas.numpy.SGD(theta, zero_grad=True).step(grad)
+        assert not theta.any()
+    p = torch.zeros(3)
+    p.grad = torch.ones(1).expand(3)
+    with pytest.raises(InputError, match="overlaps itself, so zero_grad=True cannot"):
+        adamas.torch.SGD([p], zero_grad=True).step()
+    assert not p.any()
+
+
 @pytest.mark.parametrize("fused", [True, None])
 def test_grad_scaler_skips_and_unscales(fused: bool | None) -> None:
     ours, theirs = parameters(), parameters()

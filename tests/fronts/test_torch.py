@@ -609,7 +609,7 @@ def test_a_learning_rate_that_turns_nan_is_refused_before_anything_moves():
         (lambda a, p: a.state[p].update(step="ten"), "The state of parameter 1 has step = ten"),
         (
             lambda a, p: setattr(p, "grad", p.grad.to_sparse()),
-            "The gradient of parameter 1 has layout torch.sparse",
+            "The gradient of parameter 1 is sparse along 2 axes",
         ),
         (lambda a, p: setattr(p, "data", torch.zeros(1).expand(6, 4)), "Parameter 1 overlaps itself"),
     ],

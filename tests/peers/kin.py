@@ -19,7 +19,11 @@ torch.backends.__allow_nonbracketed_mutation_flag = True
 import adamas.torch  # noqa: E402
 
 #: The optimizers that torch has too, as its database describes them.
-INFOS = {info.name: info for info in common.optim_db if info.name in adamas.torch.__all__}
+INFOS = {
+    info.name: info
+    for info in common.optim_db
+    if info.name in adamas.torch.__all__ and not info.only_supports_sparse_grads  # SparseAdam: fronts/test_sparse.py
+}
 PEERS = list(INFOS)
 #: Those that it does not have.
 STRANGERS = ["LpAdam", "AdaBelief", "ADOPT", "Lion"]

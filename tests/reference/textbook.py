@@ -240,6 +240,39 @@ def adam(
     return theta, states
 
 
+def sparse_adam(
+    theta,
+    grads,
+    *,
+    states=None,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    decoupled=False,
+    decay_after=False,
+    maximize=False,
+):
+    """α_t = η√(1−β₂ᵗ)/(1−β₁ᵗ), θ ← θ − α_t m/(√v+ε): the order of operations at the end of §2 of Kingma & Ba 2015.
+
+    torch.optim.SparseAdam, where every coordinate has a gradient.
+    """
+    theta = _start(theta)
+    beta1, beta2 = betas
+    t, m, v = _held(states, theta, "exp_avg", "exp_avg_sq")
+    for grad in grads:
+        if grad is None:
+            continue
+        t += 1
+        eta = _rate(lr, t)
+        g = _gradient(grad, theta, weight_decay, decoupled, maximize)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        alpha = eta * math.sqrt(1 - beta2**t) / (1 - beta1**t)
+        theta = _moved(theta, alpha * m / (np.sqrt(v) + eps), eta, weight_decay, decoupled, decay_after)
+    return theta, {"step": t, "exp_avg": m, "exp_avg_sq": v}
+
+
 def adamw(
     theta,
     grads,

@@ -48,6 +48,20 @@ adamw = adam.variant(
 
 
 @rule
+def sparse_adam(g, exp_avg, exp_avg_sq, *, t, lr=1e-3, betas=(0.9, 0.999), eps=1e-8):
+    """Adam in the form that torch has for sparse gradients (Kingma & Ba 2015, the end of §2).
+
+    θ ← θ − η √(1 − β₂ᵗ)/(1 − β₁ᵗ) · m/(√v + ε). Here ε is added to √v as it is, not to √v̂, and so counts for
+    1/√(1 − β₂ᵗ) times more than Adam's: 32 times at the first step.
+    """
+    beta1, beta2 = betas
+    exp_avg = beta1 * exp_avg + (1 - beta1) * g
+    exp_avg_sq = beta2 * exp_avg_sq + (1 - beta2) * g**2
+    rate = lr * sqrt(1 - beta2**t) / (1 - beta1**t)
+    return rate * exp_avg / (sqrt(exp_avg_sq) + eps), exp_avg, exp_avg_sq
+
+
+@rule
 def nadam(
     g,
     exp_avg,

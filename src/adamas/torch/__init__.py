@@ -26,6 +26,7 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "SparseAdam",
     "optimizer",
 ]
 
@@ -58,5 +59,6 @@ LpAdam = _classes["LpAdam"]
 AdaBelief = _classes["AdaBelief"]
 NAdam = _classes["NAdam"]
 RAdam = _classes["RAdam"]
+SparseAdam = _classes["SparseAdam"]
 ADOPT = _classes["ADOPT"]
 Lion = _classes["Lion"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from adamas.addresses import helper
-from adamas.arrays import Form, Sight
+from adamas.arrays import Form, Rows, Sight
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
@@ -63,14 +63,17 @@ def _api() -> Ints:
         )
     layout = find(list(_DTYPES)) if _word(id(tensor) + 16) == tensor._cdata else None  # pyright: ignore[reportPrivateUsage]
     known = [] if layout is None else [*layout[:-1], *(layout.itemsizes.get(number, 0) for number in range(64))]
-    return np.array([item, clear, release, to_dltensor, *objects, layout is not None, *[0] * 8, *known], np.int64)
+    sparse = (id(_IS_SPARSE), id(True))
+    return np.array(
+        [item, clear, release, to_dltensor, *objects, layout is not None, *sparse, *[0] * 8, *known], np.int64
+    )
 
 
 def _word(address: int) -> int:
     return ctypes.c_int64.from_address(address).value
 
 
-_GRAD = "grad"
+_GRAD, _IS_SPARSE = "grad", "is_sparse"
 
 
 class _OpenMP:
@@ -148,8 +151,8 @@ class TorchArrays:
             )
         if array.layout is not torch.strided:
             raise InputTypeError(
-                f"has layout {array.layout}, which is not supported: use a dense one, as "
-                "nn.Embedding(sparse=False) gives, or torch.optim.SparseAdam for these parameters."
+                f"has layout {array.layout}, which is not supported: make it dense; a gradient may also be a plain "
+                "tensor of layout torch.sparse_coo, as nn.Embedding(sparse=True) gives."
             )
         if array.is_inference() and not torch.is_inference_mode_enabled():
             raise InputTypeError(
@@ -162,6 +165,28 @@ class TorchArrays:
                 f"has a storage of {held} bytes, less than its shape {form.shape} takes: it was freed or cut."
             )
         return form
+
+    def is_sparse(self, grad: Any) -> bool:
+        return type(grad) in _PLAIN and grad.is_sparse
+
+    def rows(self, grad: Tensor, clear: bool) -> Rows:
+        if grad.sparse_dim() != 1:
+            raise InputError(
+                f"is sparse along {grad.sparse_dim()} axes: only whole rows may be left out, as from "
+                "nn.Embedding(sparse=True) or to_sparse(1); give such a one, or a dense one."
+            )
+        grad = grad.detach().coalesce()
+        return Rows(grad.indices()[0].numpy(), grad.values())
+
+    def clear(self, grad: Tensor) -> None:
+        with torch.no_grad():
+            grad.zero_()  # which leaves it without rows
+
+    def take(self, array: Tensor, rows: Ints) -> Tensor:
+        return array.detach()[torch.from_numpy(rows)]
+
+    def put(self, source: Tensor, array: Tensor, rows: Ints) -> None:
+        array.detach()[torch.from_numpy(rows)] = source.to(array.dtype)
 
     def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
         if group["capturable"] and param.device.type not in ("cpu", "meta"):
@@ -196,6 +221,8 @@ class TorchArrays:
         )
 
     def is_zero(self, array: Tensor) -> bool:
+        if array.is_sparse:
+            array = array.detach().coalesce().values()
         return array.device.type != "meta" and not _of_all(array, torch.count_nonzero)
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
