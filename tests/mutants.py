@@ -315,8 +315,8 @@ MUTANTS = [
     Mutant(
         "stale addresses of a lone group's gradients",
         "addresses.py",
-        "gradients[i] = tensor[0] if plain else 0",
-        "gradients[i] = gradients[i] if gradients[i] != 0 else tensor[0]",
+        "gradients[i] = 0 if grad_mark == -1 or",
+        "gradients[i] = gradients[i] if gradients[i] != 0 else 0 if grad_mark == -1 or",
     ),
     Mutant(
         "a gradient's strides are not looked at",
