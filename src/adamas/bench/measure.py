@@ -103,8 +103,7 @@ def rounds(
 
     Ctrl-C ends it early, after which `stopped` has been called; an unfinished round is left out.
     """
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    copies: list[float] = []
+    whole: list[tuple[dict[str, float], float]] = []
     order = list(runners)
     shuffle = random.Random(0).shuffle
     collecting = gc.isenabled()
@@ -123,16 +122,14 @@ def rounds(
                 own[name] = _timed(runners[name].step)
             copied = _timed(copy.step) if copy is not None else 0.0
             if k >= 0:
-                for name, taken in own.items():
-                    times[name].append(taken)
-                copies.append(copied)
+                whole.append((own, copied))
     except KeyboardInterrupt:
         stopped()
     finally:
         if collecting:
             gc.enable()
-    whole = min(map(len, times.values()))
-    return {name: taken[:whole] for name, taken in times.items()}, copies[:whole] if copy is not None else []
+    times = {name: [own[name] for own, _ in whole] for name in runners}
+    return times, [copied for _, copied in whole] if copy is not None else []
 
 
 def _timed(step: Callable[[], None]) -> float:

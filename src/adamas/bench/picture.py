@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from adamas.bench import Result, threads_told
 from adamas.bench.measure import Measurement
 from adamas.bench.peers import PEERS
-from adamas.bench.report import duration
+from adamas.bench.report import caption, duration
 from adamas.race.picture import COLOURS, INK
 
 ACROSS = 3
@@ -26,7 +26,7 @@ def draw(result: Result, path: Path) -> None:
     across = min(ACROSS, len(panels))
     down = math.ceil(len(panels) / across)
     tall = 0.34 * len(names) + 0.95
-    width, height = 1.5 + 3.9 * across, 0.75 + tall * down + 0.45
+    width, height = 1.5 + 3.9 * across, 0.75 + tall * down + 0.65
     figure = Figure(figsize=(width, height), dpi=130)
     figure.text(0.012, 1 - 0.32 / height, "A step of AdamW, in times of ours", fontsize=14, color=INK, weight="bold")
     colours = {tail: COLOURS[tail] for tail in sorted({m.tail for m in result.measurements})}
@@ -34,7 +34,7 @@ def draw(result: Result, path: Path) -> None:
         words = "with clipping, averaging and clearing" if tail else "the step alone"
         figure.text(0.985, 1 - (0.25 + 0.2 * k) / height, words, fontsize=9.5, color=colour, ha="right", weight="bold")
     grid = figure.add_gridspec(
-        down, across, left=1.15 / width, right=1 - 0.3 / width, top=1 - 1.0 / height, bottom=0.45 / height,
+        down, across, left=1.15 / width, right=1 - 0.3 / width, top=1 - 1.0 / height, bottom=0.65 / height,
         hspace=0.75 / (tall - 0.75), wspace=0.08,
     )  # fmt: skip
     axes = grid.subplots(sharex=True, sharey=True, squeeze=False).ravel()
@@ -43,7 +43,9 @@ def draw(result: Result, path: Path) -> None:
     for panel, ((name, threads), own) in zip(axes, panels.items(), strict=False):
         _panel(panel, own, names)
         panel.set_xlim(low, high * (high / low) ** 0.25)
-        panel.set_title(f"{name}, {threads_told(threads)}", loc="left", fontsize=10.5, color=INK, weight="bold", pad=17)
+        panel.set_title(
+            f"{_short(name)}, {threads_told(threads)}", loc="left", fontsize=10.5, color=INK, weight="bold", pad=17
+        )
         panel.annotate(
             own[0].workload.about, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8,
             color="#777777",
@@ -52,7 +54,14 @@ def draw(result: Result, path: Path) -> None:
         panel.set_axis_off()
     for panel in axes[max(0, len(panels) - across) : len(panels)]:
         panel.tick_params(labelbottom=True)
+    figure.text(1 - 0.3 / width, 0.12 / height, caption(["adamas", "torch"]), fontsize=8, color="#777777", ha="right")
     figure.savefig(path)
+
+
+def _short(name: str) -> str:
+    """A workload's name without its folder, cut to what stands over a panel."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return last if len(last) <= 28 else f"…{last[-27:]}"
 
 
 def _panel(axes: Axes, measurements: list[Measurement], names: list[str]) -> None:
