@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from adamas.bench import Result, threads_told
 from adamas.bench.measure import Measurement
 from adamas.bench.peers import PEERS
-from adamas.bench.report import caption, duration
+from adamas.bench.report import caption, duration, times
 from adamas.race.picture import COLOURS, INK
 
 ACROSS = 3
@@ -43,6 +43,7 @@ def draw(result: Result, path: Path) -> None:
     for panel, ((name, threads), own) in zip(axes, panels.items(), strict=False):
         _panel(panel, own, names)
         panel.set_xlim(low, high * (high / low) ** 0.25)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < 1000 else (1.0,)))
         panel.set_title(
             f"{_short(name)}, {threads_told(threads)}", loc="left", fontsize=10.5, color=INK, weight="bold", pad=17
         )
@@ -66,7 +67,6 @@ def _short(name: str) -> str:
 
 def _panel(axes: Axes, measurements: list[Measurement], names: list[str]) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -80,7 +80,7 @@ def _panel(axes: Axes, measurements: list[Measurement], names: list[str]) -> Non
             y = names.index(row.peer) + (k - (len(measurements) - 1) / 2) * thick
             axes.barh(y, row.ratio.middle - 1, thick * 0.9, left=1, color=COLOURS[m.tail])
             axes.plot([row.ratio.low, row.ratio.high], [y, y], color=INK, linewidth=0.9)
-            told = duration(row.us.middle) if row.peer == "adamas" else f"{row.ratio.middle:.3g}"
+            told = duration(row.us.middle) if row.peer == "adamas" else times(row.ratio.middle)
             axes.annotate(
                 told, (max(row.ratio.high, 1), y), (4, 0), textcoords="offset points", va="center", fontsize=7.5,
                 color=INK,

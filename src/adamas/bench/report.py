@@ -97,8 +97,8 @@ def _table(measurements: Sequence[Measurement]) -> "RenderableType":
         for row in m.rows:
             cells = [
                 duration(row.us.middle),
-                number(row.ratio.middle),
-                f"{number(row.ratio.low)} … {number(row.ratio.high)}" if row.peer != "adamas" else "",
+                times(row.ratio.middle),
+                f"{times(row.ratio.low)} … {times(row.ratio.high)}" if row.peer != "adamas" else "",
                 number(row.moved),
                 "–" if row.share is None else f"{row.share:.0%}",
                 number(row.state),
@@ -113,6 +113,14 @@ def _gain(row: Row, measurement: Measurement, measurements: Sequence[Measurement
     first = next(m for m in measurements if m.tail == measurement.tail)
     before = [r.us.middle for r in first.rows if r.peer == row.peer]
     return "" if first is measurement or not before else f"{before[0] / row.us.middle:.2f}"
+
+
+def times(ratio: float) -> str:
+    """
+    >>> times(0.954), times(12.93), times(7620.4)
+    ('0.954', '12.9', '7,620')
+    """
+    return number(ratio) if ratio < 999.5 else f"{ratio:,.0f}"
 
 
 def duration(us: float) -> str:
