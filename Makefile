@@ -19,7 +19,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
 bench: $(READY)
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/adamas bench
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

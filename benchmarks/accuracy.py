@@ -9,7 +9,7 @@ import argparse
 import math
 
 import adamas
-from benchmarks.step import caption
+from adamas.bench.report import caption
 from tests import accuracy
 from tests.cases import CASES
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="of the sequences that single steps are taken from")
     options = parser.parse_args()
-    print(caption())
+    print(caption(["torch", "adamas"]))
     steps(options.seeds)
     drift()
     decay()

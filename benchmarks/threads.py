@@ -12,9 +12,9 @@ import time
 import torch
 from rich.console import Console
 from rich.table import Table
-from step import caption
 
 import adamas.torch
+from adamas.bench.report import caption
 from adamas.engine import POOL
 from adamas.torch.optimizer import _ARRAYS as ARRAYS
 
@@ -40,7 +40,12 @@ def main() -> None:
             start = time.perf_counter()
             optimizer.step()
             measured.append(time.perf_counter() - start)
-    table = Table("threads", "at rest, ms", "right after torch's work, ms", caption=caption())
+    table = Table(
+        "threads",
+        "at rest, ms",
+        "right after torch's work, ms",
+        caption=caption(["torch", "adamas"]),
+    )
     for name in crews:
         table.add_row(name, *(f"{statistics.median(times[name, rest]) * 1e3:.1f}" for rest in (True, False)))
     Console(width=120).print(table)

@@ -27,6 +27,7 @@ FLOORS = [
     ["numpy", "torch"],
     ["problems"],
     ["race", "plan"],
+    ["bench"],
     ["cli", "__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

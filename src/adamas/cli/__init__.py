@@ -11,6 +11,7 @@ import adamas
 from adamas.errors import InputError, unknown
 
 COMMANDS = {
+    "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",
     "rules": "List the registered update rules.",
