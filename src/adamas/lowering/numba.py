@@ -163,7 +163,7 @@ def _blocks(program: Program, measured: bool, kept: Mapping[str, str]) -> tuple[
 
 
 #: Elements that are unpacked or measured at once: few enough to be in the processor's first cache still.
-BLOCK = 1024
+BLOCK = 512
 
 # Sums may be taken in any order, and in float64, in which no square of a float32 overflows.
 _MEASURE = """
