@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import adamas.torch
-from benchmarks.step import caption
+from adamas.bench.report import caption
 
 PEERS = {"adamas": adamas.torch.SparseAdam, "torch": torch.optim.SparseAdam}
 
