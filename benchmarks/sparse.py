@@ -53,7 +53,7 @@ def main() -> None:
         *(f"{name}, µs" for name in PEERS),
         "adamas : torch",
         title=f"One step of SparseAdam, float32, {options.threads} threads, median of interleaved rounds",
-        caption=caption(),
+        caption=caption(["torch", "adamas"]),
     )
     for size in options.tables:
         for touched in options.touched:
