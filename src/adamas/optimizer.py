@@ -524,7 +524,8 @@ class Stepper:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
             computed = [self._host(part, column, factor) for column in columns]
-            part.table.use([line for line, _ in computed], rows, [int(column[0]) for column in columns])
+            keys = [int(column[0]) % (1 << 32) for column in columns]
+            part.table.use([line for line, _ in computed], rows, keys)
             if len(first) > 1:
                 carried = np.array([scalars for _, scalars in computed]).T
                 plan.counts[1:, part.members] = carried if rows is None else carried[:, rows]

@@ -355,7 +355,8 @@ def loaded_wrongly(bench: Bench, opt: Any, saved: dict[str, Any], params: list[A
             if name != "params" and plain(own[name]) != plain(value):
                 return f"the group's {name!r}: {own[name]!r} for {value!r}"
         for name in own.keys() - given.keys():
-            if not isinstance(own[name], bool | str | None) and name != "eps_root":
+            optional = {"eps_root", "weight_decay"} if opt.rule.name == "sparse_adam" else {"eps_root"}
+            if not isinstance(own[name], bool | str | None) and name not in optional:
                 return f"the group's {name!r} was made up"
     own_keys = params if bench.torch else [0, 1, 2]
     for key, own_key, p in zip(keys, own_keys, params, strict=True):
