@@ -166,59 +166,35 @@ def largest(x):
     return from_bits32(found)
 
 
-@register_jitable
-def unpack_int8_signed(codes, exponents, out):
-    for b in range(exponents.size):
-        _unpack_signed(codes[b * BLOCK : (b + 1) * BLOCK], exponents[b], out[b * BLOCK : (b + 1) * BLOCK])
+def _in_blocks(to_code: Any, from_code: Any, count: int) -> tuple[Any, Any]:
+    """How blocks of codes, of which there are ``count``, are unpacked and packed."""
+
+    @register_jitable
+    def unpack_block(codes, exponent, out):
+        for i in range(out.size):
+            out[i] = from_code(codes[i], exponent)
+
+    @register_jitable
+    def unpack(codes, exponents, out):
+        for b in range(exponents.size):
+            unpack_block(codes[b * BLOCK : (b + 1) * BLOCK], exponents[b], out[b * BLOCK : (b + 1) * BLOCK])
+
+    @register_jitable
+    def pack_block(x, codes, exponent, random):
+        for i in range(codes.size):
+            codes[i] = to_code(x[i], exponent, random[i])
+
+    @register_jitable
+    def pack(x, codes, exponents, random):
+        for b in range(exponents.size):
+            first, last = b * BLOCK, (b + 1) * BLOCK
+            exponents[b] = exponent_of(largest(x[first:last]), count)
+            pack_block(x[first:last], codes[first:last], exponents[b], random[first:last])
+
+    return unpack, pack
 
 
-@register_jitable
-def _unpack_signed(codes, exponent, out):
-    for i in range(out.size):
-        out[i] = from_int8_signed(codes[i], exponent)
-
-
-@register_jitable
-def pack_int8_signed(x, codes, exponents, random):
-    for b in range(exponents.size):
-        first, last = b * BLOCK, (b + 1) * BLOCK
-        exponent = exponent_of(largest(x[first:last]), 128)
-        exponents[b] = exponent
-        _pack_signed(x[first:last], codes[first:last], exponent, random[first:last])
-
-
-@register_jitable
-def _pack_signed(x, codes, exponent, random):
-    for i in range(codes.size):
-        codes[i] = to_int8_signed(x[i], exponent, random[i])
-
-
-@register_jitable
-def unpack_int8_unsigned(codes, exponents, out):
-    for b in range(exponents.size):
-        _unpack_unsigned(codes[b * BLOCK : (b + 1) * BLOCK], exponents[b], out[b * BLOCK : (b + 1) * BLOCK])
-
-
-@register_jitable
-def _unpack_unsigned(codes, exponent, out):
-    for i in range(out.size):
-        out[i] = from_int8_unsigned(codes[i], exponent)
-
-
-@register_jitable
-def pack_int8_unsigned(x, codes, exponents, random):
-    for b in range(exponents.size):
-        first, last = b * BLOCK, (b + 1) * BLOCK
-        exponent = exponent_of(largest(x[first:last]), 256)
-        exponents[b] = exponent
-        _pack_unsigned(x[first:last], codes[first:last], exponent, random[first:last])
-
-
-@register_jitable
-def _pack_unsigned(x, codes, exponent, random):
-    for i in range(codes.size):
-        codes[i] = to_int8_unsigned(x[i], exponent, random[i])
-
-
+unpack_int8_signed, pack_int8_signed = _in_blocks(to_int8_signed, from_int8_signed, 128)
+unpack_int8_unsigned, pack_int8_unsigned = _in_blocks(to_int8_unsigned, from_int8_unsigned, 256)
 unpack_bfloat16_stochastic = unpack_bfloat16
 unpack_float16_stochastic = unpack_float16
