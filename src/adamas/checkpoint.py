@@ -213,7 +213,7 @@ def _put_back(parts: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     for name, part in parts.items():
         try:
             _restore(part, before[name])
-        except Exception:
+        except Exception:  # whatever a part's own code raises; the others are still put back
             lost.append(name)
     return f"What they were before could not be given back to: {', '.join(lost)}." if lost else "Nothing was changed."
 

@@ -149,7 +149,7 @@ class _Arrays:
         raise NotImplementedError  # nor is there anything to store
 
     def squares(self, array: Any) -> float:
-        raise NotImplementedError
+        raise NotImplementedError  # these two are asked of eager arrays alone
 
     def measure(self, grad: Any, param: Any, new: Any) -> Sequence[float]:
         raise NotImplementedError

@@ -117,7 +117,7 @@ def _right(
         say(f"{name}: trying whether it runs, and computes AdamW")
         try:
             off = max(distance(PEERS[name], tail) for tail in tails)
-        except Exception as error:
+        except Exception as error:  # whatever another library, or a compiler that it calls, raises
             fault = f"cannot run here: {_told(error)}"
         else:
             exact = PEERS[name].exact
@@ -159,7 +159,7 @@ def _measure(
             runner = PEERS[name].run(start, gradients, tail)
             runner.refill()
             runner.step()
-        except Exception as error:
+        except Exception as error:  # the same
             failed[name] = _told(error)
         else:
             runners[name] = runner
