@@ -1,5 +1,7 @@
 """Sharded over processes by FSDP2. Run: torchrun --nproc-per-node 2 examples/fsdp2.py"""
 
+import time
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -34,3 +36,4 @@ for step in range(steps):
         if dist.get_rank() == 0:
             print(f"step {step}: loss {loss:.4f}")
 dist.destroy_process_group()
+time.sleep(0.2)  # gloo's thread frees the last collective; torch 2.13 aborts if Python has ended before
