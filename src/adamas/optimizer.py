@@ -30,7 +30,7 @@ from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
 from adamas.loading import check_array, count
 from adamas.lowering.source import Program
-from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds
+from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
 from adamas.state import State, States
 from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
@@ -524,7 +524,7 @@ class Stepper:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
             computed = [self._host(part, column, factor) for column in columns]
-            keys = [int(column[0]) % (1 << 32) for column in columns]
+            keys = [key_of(int(column[0])) for column in columns]
             part.table.use([line for line, _ in computed], rows, keys)
             if len(first) > 1:
                 carried = np.array([scalars for _, scalars in computed]).T

@@ -1,5 +1,6 @@
 """Moments of 16 and 8 bits: what is packed, that it moves in the mean as it should, and what decides on its bits."""
 
+import itertools
 import math
 
 import numpy as np
@@ -87,44 +88,103 @@ def test_what_is_not_finite_does_not_take_its_block_along() -> None:
         assert (np.abs(got[2::4] / y[2::4] - 1) < 0.13).all() and np.isfinite(got).all()
 
 
+def test_compiled_noise_is_numpys() -> None:
+    out = np.empty(5000, np.uint32)
+
+    @njit
+    def fill(out, first, key):
+        for i in range(out.size):
+            out[i] = noise_(element_(first, i), key)
+
+    element_, noise_ = storage.element, storage.noise
+    for first, key in ((0, 0), (5, 77), (2**32 - 100, 2**32 - 3), (2**40 + 3, 1)):
+        fill(out, first, np.uint32(key))
+        with np.errstate(over="ignore"):
+            assert (out == noise(storage.element(first, np.arange(out.size)), np.uint32(key))).all()
+
+
+def test_the_noise_is_noise() -> None:
+    """Uniform, and no two arrays, elements or steps are of one mind."""
+    steps, elements = 600, 600
+    keys = np.array([storage.key_of(t) for t in range(1, steps + 1)], np.uint32)[:, None]
+    with np.errstate(over="ignore"):
+        random = noise(np.arange(elements, dtype=np.uint32), keys)
+        more = noise(random, keys)
+        turns = [random, storage.turned(random), more, storage.turned(more)]
+    for r in turns:
+        u = r / 2.0**32 - 0.5
+        counts = np.bincount((r >> np.uint32(24)).ravel(), minlength=256)
+        expected = random.size / 256
+        assert ((counts - expected) ** 2 / expected).sum() < 255 + 5 * np.sqrt(2 * 255)
+        assert np.abs(u.mean(0)).max() < 5 / np.sqrt(12 * steps) and np.abs(u.mean(1)).max() < 5 / np.sqrt(12 * elements)
+        for lag in (1, 2, 3, 7, 16, 64, 256):
+            for one, other in ((u[lag:], u[:-lag]), (u[:, lag:], u[:, :-lag]), (u[lag:, lag:], u[:-lag, :-lag])):
+                assert abs((one * other).mean() * 12) < 5 / np.sqrt(one.size)
+    for one, other in itertools.combinations(range(4), 2):
+        u, w = turns[one] / 2.0**32 - 0.5, turns[other] / 2.0**32 - 0.5
+        assert abs((u * w).mean() * 12) < 5 / np.sqrt(u.size)
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("float16", "float16_stochastic")])
 def test_compiled_packing_is_numpys(kind: str) -> None:
     x = np.abs(values()) if kind == "int8_unsigned" else values()
-    random = np.empty(x.size, np.uint32)
-    njit(lambda out: packing.make_noise(5, 77, out))(random)
     with np.errstate(over="ignore"):
-        assert (random == noise(np.arange(5, 5 + x.size, dtype=np.uint32), np.uint32(77))).all()
-        njit(packing.turn_noise)(turned := random.copy())
-        assert (turned == storage.turned(random)).all()
+        random = noise(np.arange(5, 5 + x.size, dtype=np.uint32), np.uint32(77))
         expected = pack(kind, x, random)
-    out = [np.zeros_like(array) for array in expected]
-    packs, unpacks = getattr(packing, f"pack_{kind}"), getattr(packing, f"unpack_{kind}")
-    if len(out) == 1:
-        njit(lambda x, codes, random: packs(x, codes, random))(x, *out, random)
+    from_, to = getattr(packing, f"from_{kind}"), getattr(packing, f"to_{kind}")
+    codes, back = np.zeros_like(expected[0]), np.zeros_like(x)
+
+    if kind == "bfloat16":
+
+        @njit
+        def both(x, codes, back):
+            for i in range(x.size):
+                codes[i] = to(x[i])
+                back[i] = from_(codes[i])
+
+        both(x, codes, back)
+    elif kind == "bfloat16_stochastic":
+
+        @njit
+        def both(x, codes, back, random):
+            for i in range(x.size):
+                codes[i] = to(x[i], random[i])
+                back[i] = from_(codes[i])
+
+        both(x, codes, back, random)
     else:
-        njit(lambda x, codes, more, random: packs(x, codes, more, random))(x, *out, random)
-    for ours, theirs in zip(out, expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    back = np.zeros_like(x)
-    if len(out) == 1:
-        njit(lambda codes, out: unpacks(codes, out))(*out, back)
-        np.testing.assert_array_equal(back, storage.from_bfloat16(expected[0]))
-    else:
-        njit(lambda codes, more, out: unpacks(codes, more, out))(*out, back)
-        np.testing.assert_array_equal(back, unpack(kind, *expected))
+
+        @njit
+        def both(x, codes, back, random, exponents):
+            for i in range(x.size):
+                codes[i] = to(x[i], exponents[i // BLOCK], random[i])
+                back[i] = from_(codes[i], exponents[i // BLOCK])
+
+        both(x, codes, back, random, expected[1])
+    np.testing.assert_array_equal(codes, expected[0])
+    np.testing.assert_array_equal(
+        back, storage.from_bfloat16(codes) if "bfloat16" in kind else unpack(kind, *expected)
+    )
 
 
 def test_float16_is_numpys_and_its_noise_is_right_in_the_mean() -> None:
     x = values()[:-4]
     x = x[np.abs(x) < 60000]
     narrow, back = np.zeros(x.size, np.uint16), np.zeros_like(x)
-    njit(lambda x, codes: packing.pack_float16(x, codes, codes))(x, narrow)
+    from_float16, to_float16 = packing.from_float16, packing.to_float16
+
+    @njit
+    def both(x, codes, back):
+        for i in range(x.size):
+            codes[i] = to_float16(x[i])
+            back[i] = from_float16(codes[i])
+
+    both(x, narrow, back)
     np.testing.assert_array_equal(narrow.view(np.float16), x.astype(np.float16))
-    njit(lambda codes, out: packing.unpack_float16(codes, out))(narrow, back)
     np.testing.assert_array_equal(back, narrow.view(np.float16).astype(np.float32))
     some = np.random.default_rng(0).uniform(0.1, 1, 200).astype(np.float32)
     index = np.arange(200, dtype=np.uint32)
-    mean = np.mean([storage.to_float16_stochastic(some, noise(index, np.uint32(k))) for k in range(4000)], axis=0)
+    mean = np.mean([storage.round_float16(some, noise(index, np.uint32(k))) for k in range(4000)], axis=0)
     assert np.abs(mean / some - 1).max() < 1e-4
 
 
@@ -160,12 +220,11 @@ def reference_step(name: str, hyper: dict, kinds: dict, param, states, g, count:
     coefficients, _ = kernel.host(float(count), *(given[n] for n in kernel.program.hyper))
     wide = [unpack(kinds[n], *states[n]) if "int8" in kinds[n] else storage.from_bfloat16(states[n][0]) for n in kinds]
     with np.errstate(over="ignore"):
-        random = noise(np.arange(param.size, dtype=np.uint32), np.uint32(count))
+        random = noise(np.arange(param.size, dtype=np.uint32), np.uint32(storage.key_of(count)))
     param, *wide = kernel.load("numpy")(g, param, *wide, tuple(np.float32(c) for c in coefficients))
     packed = {}
     for k, (n, x) in enumerate(zip(kinds, wide, strict=True)):
-        random = storage.turned(random) if k else random
-        packed[n] = pack(kinds[n], x, random)
+        packed[n] = pack(kinds[n], x, storage.turned(random) if k else random)
     return param, packed
 
 

@@ -84,6 +84,29 @@ def of_magnitude(typing_context: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def in_any_order(typing_context: Any, total: Any, x: Any) -> Any:
+    """total + x, of which the compiler may take many at a time: for sums whose last bits nobody depends on."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args, flags=("reassoc", "nsz"))
+
+    return types.float64(types.float64, types.float64), code
+
+
+@intrinsic(prefer_literal=True)
+def scratch(typing_context: Any, size: Any) -> Any:
+    """Memory for so many float32 on the stack of the function in whose text this stands."""
+    count = size.literal_value
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        memory = cgutils.alloca_once(builder, ir.FloatType(), size=count)
+        memory.align = 64
+        return memory
+
+    return types.CPointer(types.float32)(size), code
+
+
+@intrinsic
 def prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line of an address; never fails, whatever the address."""
 

@@ -15,7 +15,7 @@ from numba.extending import overload, register_jitable
 from adamas.lowering import words
 from adamas.lowering.memory import bitcast
 from adamas.lowering.source import Program
-from adamas.lowering.storage import KINDS, Kind, Kinds
+from adamas.lowering.storage import BLOCK, KINDS, Kind, Kinds
 from adamas.tail import MEASURES
 
 
@@ -45,14 +45,15 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
         kind = KINDS[kept[name]] if name in kept else Kind(dtype)
         views.append(f"{name}_ = {_view(kind.dtype, k)}")
         if kind.companion:
-            views.append(f"{name}_more = {_view('int16', rows, kind.block)}")
+            views.append(f"{name}_more = {_view('int16', rows)}")
             rows += 1
     itemsize, width = np.dtype(dtype).itemsize, len(program.coefficients)
     views.append(f"row = {dtype}_array(rows + load_int64(spans + 32 * k + 24) * {width * itemsize}, {width})")
-    if measured or kept:
-        scratch, work = _blocks(program, measured, kept)
-    else:
-        scratch, work = [], [f"span({', '.join(f'{name}_' for name in names)}, row)"]
+    given = _given(program, measured, kept)
+    if "key__" in given:
+        views.append("first__, key__ = start, load_int64(keys + 8 * load_int64(spans + 32 * k + 24))")
+    if measured:
+        views.append(f"measures__ = float64_array(results + {8 * len(MEASURES)} * k, {len(MEASURES)})")
     return _module(
         f"{program.rule}, {dtype}{', measured' if measured else ''}{''.join(f', {n}: {k}' for n, k in kinds)}",
         [
@@ -60,9 +61,8 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             *(["from adamas.lowering.packing import *"] if kept else []),
         ],
-        [*_span(program, measured), *(_MEASURE if measured else [])],
-        scratch,
-        [*views, *work],
+        _span(program, measured, kept),
+        [*views, f"span({', '.join(given)}, row)"],
         rows,
     )
 
@@ -72,143 +72,134 @@ def render_norm(dtype: str, kind: str = "") -> str:
 
     The sum of a float32 gradient is finite if and only if all of its elements are.
     """
-    scratch: list[str] = []
-    work = [f"store_float64(results + 8 * k, squares({_view(dtype, 0)}))"]
-    if kind:
-        scratch.append(f"g__ = empty({BLOCK}, number)")
-        work = [
-            f"g_ = {_view(KINDS[kind].dtype, 0)}",
-            "total = 0.0",
-            f"for i in range(0, size, {BLOCK}):",
-            f"    j = min(i + {BLOCK}, size)",
-            f"    unpack_{kind}(g_[i:j], g__[: j - i])",
-            "    total += squares(g__[: j - i])",
-            "store_float64(results + 8 * k, total)",
-        ]
     return _module(
         f"Σg², {kind or dtype}",
-        [f"from numpy import {dtype} as number", "from adamas.lowering.packing import *"] if kind else [],
+        ["from adamas.lowering.packing import *"] if kind else [],
         [
-            "@njit(error_model='numpy', fastmath={'reassoc'}, cache=CACHE)",
+            "@njit(error_model='numpy', cache=CACHE)",
             "def squares(g_):",
             "    total = 0.0",
             "    for i in range(g_.size):",
-            "        total += float64(g_[i]) * float64(g_[i])",
+            f"        g = float64({f'from_{kind}(g_[i])' if kind else 'g_[i]'})",
+            "        total = in_any_order(total, g * g)",
             "    return total",
         ],
-        scratch,
-        work,
+        [f"store_float64(results + 8 * k, squares({_view(KINDS[kind].dtype if kind else dtype, 0)}))"],
         1,
     )
 
 
-def _span(program: Program, measured: bool) -> list[str]:
-    """The function that runs through arrays from 0 to their size, and counts the small roots if it measures."""
-    body = [f"{name} = {name}_[i__]" for name in program.arrays]
+def _given(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str]:
+    """What the function takes that runs through a span, beside the coefficients."""
+    random = any(KINDS[kept[name]].stochastic for name in program.outputs if name in kept)
+    return [
+        *(f"{name}_" for name in program.arrays),
+        *(f"{name}_more" for name in program.arrays if name in kept and KINDS[kept[name]].companion),
+        *(["first__", "key__"] if random else []),
+        *(["measures__"] if measured else []),
+    ]
+
+
+def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str]:
+    """The function that runs through the arrays of a span from 0 to their size: all in one loop.
+
+    Where codes share an exponent, which is known only when the last number of a block is, the numbers of a block wait
+    in scratch memory, and a second loop makes codes of them.
+    """
+    kinds = {name: KINDS[kind] for name, kind in kept.items()}
+    blocks = [name for name in program.arrays if name in kept and kinds[name].companion]
+    written = [name for name in program.outputs if name in kept and kinds[name].stochastic]
+    random = {name: f"turned(random_{k // 2})" if k % 2 else f"random_{k // 2}" for k, name in enumerate(written)}
+
+    def load(name: str) -> str:
+        code = f"{name}_[i__]"
+        return f"from_{kept[name]}({code}{f', {name}_exponent' if name in blocks else ''})" if name in kept else code
+
+    def keep(name: str, value: str) -> str:
+        if name not in kept:
+            return value
+        more = [f"{name}_exponent"] if name in blocks else []
+        more += [random[name]] if name in random else []
+        return f"to_{kept[name]}({', '.join([value, *more])})"
+
+    each = [f"{name} = {load(name)}" for name in program.arrays]
+    each += _MEASURE_BEFORE if measured else []
     for number, line in enumerate(program.body):
-        body.append(line)
+        each.append(line)
         if measured and number == program.watch[0]:
-            body += [f"if {program.watch[1]}:", "    small__ += 1"]
-    body += [f"{name}_[i__] = {name}" for name in program.outputs]
-    unpack = [
+            each += [f"if {program.watch[1]}:", "    eps_counts += 1"]
+    each += _MEASURE_AFTER if measured else []
+    noise = ["random_0 = noise(element(first__, i__), key__)"]
+    noise += [f"random_{k} = noise(random_{k - 1}, key__)" for k in range(1, (len(written) + 1) // 2)]
+    each += noise if any(name not in blocks for name in written) else []
+    for name in program.outputs:
+        if name in blocks:
+            each += [f"{name}__[i__] = {name}", f"{name}_largest = max({name}_largest, magnitude({name}))"]
+        else:
+            each.append(f"{name}_[i__] = {keep(name, name)}")
+    work = [f"for i__ in range({program.arrays[0]}_.size):", *(f"    {line}" for line in each)]
+    if blocks:
+        before = [f"{name}_ = {name}_all[b__ : b__ + {BLOCK}]" for name in program.arrays]
+        for name in blocks:
+            before += [f"{name}_exponent = {name}_more[b__ // {BLOCK}]", f"{name}_largest = magnitude(number(0))"]
+        after: list[str] = []
+        for name in blocks:
+            after += [
+                f"{name}_exponent = exponent_of(finite({name}_largest, {name}__[:{name}_.size]), {kinds[name].codes})",
+                f"{name}_more[b__ // {BLOCK}] = {name}_exponent",
+            ]
+        after += [f"for i__ in range({blocks[0]}_.size):", *(f"    {line}" for line in noise)]
+        after += [f"    {name}_[i__] = {keep(name, f'{name}__[i__]')}" for name in blocks]
+        work = [
+            *(f"{name}__ = carray(scratch({BLOCK}), ({BLOCK},))" for name in blocks),
+            *(f"{name}_all = {name}_" for name in program.arrays),
+            f"for b__ in range(0, {program.arrays[0]}_all.size, {BLOCK}):",
+            *(f"    {line}" for line in [*before, *work, *after, f"first__ += {BLOCK}"]),
+        ]
+    coefficients = [
         f"{name} = c__[{k}] != 0" if name in program.flags else f"{name} = c__[{k}]"
         for k, name in enumerate(program.coefficients)
     ]
+    counters = [f"{name} = {_COUNTERS.get(name, '0.0')}" for name in MEASURES] if measured else []
+    results = [f"measures__[{k}] = {_RESULTS.get(name, name)}" for k, name in enumerate(MEASURES)] if measured else []
     return [
         "@njit(error_model='numpy', cache=CACHE)",
-        f"def span({', '.join(f'{name}_' for name in program.arrays)}, c__):",
-        *(f"    {line}" for line in unpack),
-        *(["    small__ = 0"] if measured else []),
-        "    for i__ in range(param_.size):",
-        *(f"        {line}" for line in body),
-        *(["    return small__"] if measured else []),
+        f"def span({', '.join(_given(program, measured, kept))}, c__):",
+        *(f"    {line}" for line in [*coefficients, *counters, *work, *results]),
     ]
 
 
-def _blocks(program: Program, measured: bool, kept: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Scratch memory, and the work on a span, block by block: unpack, measure, step, pack."""
-    scratch = [f"{name}__ = empty({BLOCK}, number)" for name in kept]
-    part = {name: f"{name}__[: j - i]" if name in kept else f"{name}_[i:j]" for name in program.arrays}
-    ways: dict[str, str] = {}  # what the functions that pack take beside the scratch memory
-    for name, kind in kept.items():
-        block = KINDS[kind].block
-        more = f", {name}_more[i // {block} : (j + {block - 1}) // {block}]" if KINDS[kind].companion else ""
-        ways[name] = f"{name}_[i:j]{more}"
-    call = f"span({', '.join(part.values())}, row)"
-    lines = [f"unpack_{kept[name]}({way}, {part[name]})" for name, way in ways.items()]
-    if measured:
-        lines += [
-            f"before__[: j - i] = {part['param']}",
-            f"measure_gradient({part['g']}, measures__)",
-            f"measures__[{MEASURES.index('eps_counts')}] += {call}",
-            f"measure_step(before__[: j - i], {part['param']}, measures__)",
-        ]
-        scratch.append(f"before__ = empty({BLOCK}, number)")
-    else:
-        lines.append(call)
-    written = [name for name in program.outputs if name in kept]
-    if written:
-        scratch.append(f"noise__ = empty({BLOCK}, uint32)")
-    if any(KINDS[kept[name]].stochastic for name in written):
-        lines.append("make_noise(start + i, load_int64(keys + 8 * load_int64(spans + 32 * k + 24)), noise__[: j - i])")
-    for name in written:
-        if KINDS[kept[name]].stochastic and name != written[0]:
-            lines.append("turn_noise(noise__[: j - i])")
-        lines.append(f"pack_{kept[name]}({part[name]}, {ways[name]}, noise__[: j - i])")
-    work = [f"for i in range(0, size, {BLOCK}):", f"    j = min(i + {BLOCK}, size)", *(f"    {line}" for line in lines)]
-    if measured:
-        count = len(MEASURES)
-        work = [f"measures__ = float64_array(results + {8 * count} * k, {count})", "measures__[:] = 0", *work]
-    return scratch, work
+# What is measured of a coordinate. Sums are in float64, in which no square of a float32 overflows.
+_COUNTERS = {"grad_max": "magnitude(number(0))", "grad_zeros": "0", "eps_counts": "0"}
+_RESULTS = {"grad_max": "of_magnitude(grad_max)"}
+_MEASURE_BEFORE = """\
+grad_squares = in_any_order(grad_squares, float64(g) * float64(g))
+grad_max = max(grad_max, magnitude(g))
+if g == 0:
+    grad_zeros += 1
+before__ = param""".splitlines()
+_MEASURE_AFTER = """\
+moved__ = float64(param - before__)
+update_squares = in_any_order(update_squares, moved__ * moved__)
+param_squares = in_any_order(param_squares, float64(param) * float64(param))""".splitlines()
 
 
-#: Elements that are unpacked or measured at once: few enough to be in the processor's first cache still.
-BLOCK = 512
-
-# Sums may be taken in any order, and in float64, in which no square of a float32 overflows.
-_MEASURE = """
-
-@njit(error_model='numpy', fastmath={'reassoc', 'nsz'}, cache=CACHE)
-def measure_gradient(g_, row__):
-    squares, zeros, largest = 0.0, 0, magnitude(number(row__[1]))
-    for i in range(g_.size):
-        g = g_[i]
-        squares += float64(g) * float64(g)
-        largest = max(largest, magnitude(g))
-        if g == 0:
-            zeros += 1
-    row__[0] += squares
-    row__[1] = of_magnitude(largest)
-    row__[2] += zeros
-
-
-@njit(error_model='numpy', fastmath={'reassoc', 'nsz'}, cache=CACHE)
-def measure_step(before_, param_, row__):
-    moved, squares = 0.0, 0.0
-    for i in range(param_.size):
-        step = float64(param_[i] - before_[i])
-        moved += step * step
-        squares += float64(param_[i]) * float64(param_[i])
-    row__[3] += moved
-    row__[4] += squares""".splitlines()
-
-
-def _view(dtype: str, row: int, block: int = 1) -> str:
-    """The span of one of tensor n's arrays; an entry of it belongs to a block of elements."""
+def _view(dtype: str, row: int) -> str:
+    """The span of one of tensor n's arrays; an entry of int16 belongs to a block of elements."""
     memory = {"bfloat16": "uint16", "float16": "uint16"}.get(dtype, dtype)
-    first, size = ("start", "size") if block == 1 else (f"start // {block}", f"(size + {block - 1}) // {block}")
+    first, size = (f"start // {BLOCK}", f"(size + {BLOCK - 1}) // {BLOCK}") if dtype == "int16" else ("start", "size")
     address = f"load_int64(tensors + 8 * ({row} * count + n)) + {first} * {np.dtype(memory).itemsize}"
     return f"{memory}_array({address}, {size})"
 
 
 def _module(
-    title: str, imports: Sequence[str], functions: Sequence[str], scratch: Sequence[str], work: Sequence[str], rows: int
+    title: str, imports: Sequence[str], functions: Sequence[str], work: Sequence[str], rows: int
 ) -> str:
     """A module whose C function takes spans and works on each: number k, tensor n, from ``start`` on, ``size`` long."""
     lines = [
         f"# {title}, Numba",
-        "from numba import cfunc, njit",
-        "from numpy import empty, float64, uint32",
+        "from numba import carray, cfunc, njit",
+        "from numpy import float64",
         "from adamas.lowering.memory import *",
         *imports,
         "",
@@ -221,7 +212,6 @@ def _module(
         "    end, batch, count = load_int64(task + 8), load_int64(task + 16), load_int64(task + 24)",
         "    tensors, spans, rows = load_int64(task + 32), load_int64(task + 40), load_int64(task + 48)",
         "    results, keys = load_int64(task + 56), load_int64(task + 64)",
-        *(f"    {line}" for line in scratch),
         "    first = fetch_add(task, batch)",
         "    while first < end:",
         "        for k in range(first, min(first + batch, end)):",

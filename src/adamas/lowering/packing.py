@@ -1,9 +1,9 @@
 # pyright: basic, reportCallIssue=false
 # Numba has no types, and wants its overloads bare.
-"""`adamas.lowering.storage` compiled: what a kernel calls to unpack blocks into scratch memory and to pack them again.
+"""`adamas.lowering.storage` compiled: what a kernel calls to unpack a number and to pack it again.
 
-For each kind there is ``unpack_KIND(codes, [companion,] out)`` and ``pack_KIND(x, codes, [companion,] random)``,
-over arrays that begin at 0: nothing in them keeps the compiler from vectorising.
+For each kind there is ``from_KIND(code, [exponent])`` and ``to_KIND(x, [exponent], [random])``. They are calls of one
+number that become part of the loop around them.
 """
 
 from typing import Any
@@ -14,19 +14,19 @@ from numba.extending import intrinsic, overload, register_jitable
 from numpy import uint32
 
 import adamas.lowering.numba  # noqa: F401  (teaches Numba the words that storage uses)
-from adamas.lowering.memory import bitcast
+from adamas.lowering.memory import bitcast, of_magnitude
 from adamas.lowering.storage import (
-    BLOCK,
     bits32,
+    element,
     exponent_of,
     from_bfloat16,
     from_bits32,
     from_int8_signed,
     from_int8_unsigned,
     noise,
+    round_float16,
     to_bfloat16,
     to_bfloat16_stochastic,
-    to_float16_stochastic,
     to_int8_signed,
     to_int8_unsigned,
     turned,
@@ -47,21 +47,30 @@ def _from_bits32(i):
 
 
 @intrinsic
+def _element32(typing_context: Any, first: Any, i: Any) -> Any:
+    """`element` in instructions of 32 bits; Numba's own would have 64."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.add(*(builder.trunc(arg, ir.IntType(32)) for arg in args))
+
+    return types.uint32(types.int64, types.int64), code
+
+
+@intrinsic
 def _noise32(typing_context: Any, index: Any, key: Any) -> Any:
-    """`noise` in instructions of 32 bits; Numba's own would have 64."""
+    """`noise`, likewise."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         word = ir.IntType(32)
-
-        def folded(x: Any, shift: int) -> Any:
-            return builder.xor(x, builder.lshr(x, word(shift)))
-
-        x = builder.xor(builder.mul(args[0], word(0x9E3779B1)), args[1])
-        x = builder.mul(folded(x, 16), word(0x7FEB352D))
-        x = builder.mul(folded(x, 15), word(0x846CA68B))
-        return folded(x, 16)
+        x = builder.mul(builder.add(*args), word(0x9E3779B1))
+        return builder.mul(x, builder.or_(x, word(1)))
 
     return types.uint32(types.uint32, types.uint32), code
+
+
+@overload(element)
+def _element(first, i):
+    return lambda first, i: _element32(first, i)
 
 
 @overload(noise)
@@ -89,11 +98,17 @@ def to_float16(typing_context: Any, x: Any) -> Any:
     return types.uint16(types.float32), code
 
 
+def to_float16_stochastic(x, random):
+    """The bits of one of the two float16 beside x."""
+    return to_float16(round_float16(x, random))
+
+
 for _function in (
     exponent_of,
     from_bfloat16,
     from_int8_signed,
     from_int8_unsigned,
+    round_float16,
     turned,
     to_bfloat16,
     to_bfloat16_stochastic,
@@ -103,98 +118,17 @@ for _function in (
 ):
     register_jitable(inline="always")(_function)
 
-
-@register_jitable
-def make_noise(first, key, out):
-    """The noise of the elements from ``first`` on."""
-    start, key = uint32(first), uint32(key)
-    for i in range(out.size):
-        out[i] = noise(uint32(start + uint32(i)), key)
+from_bfloat16_stochastic = from_bfloat16
+from_float16_stochastic = from_float16
 
 
 @register_jitable
-def turn_noise(out):
-    """Put the bits of the noise in another order."""
-    for i in range(out.size):
-        out[i] = turned(out[i])
-
-
-@register_jitable
-def unpack_bfloat16(codes, out):
-    for i in range(out.size):
-        out[i] = from_bfloat16(codes[i])
-
-
-@register_jitable
-def pack_bfloat16(x, codes, random):
-    for i in range(codes.size):
-        codes[i] = to_bfloat16(x[i])
-
-
-@register_jitable
-def pack_bfloat16_stochastic(x, codes, random):
-    for i in range(codes.size):
-        codes[i] = to_bfloat16_stochastic(x[i], random[i])
-
-
-@register_jitable
-def unpack_float16(codes, out):
-    for i in range(out.size):
-        out[i] = from_float16(codes[i])
-
-
-@register_jitable
-def pack_float16(x, codes, random):
-    for i in range(codes.size):
-        codes[i] = to_float16(x[i])
-
-
-@register_jitable
-def pack_float16_stochastic(x, codes, random):
-    for i in range(codes.size):
-        codes[i] = to_float16(to_float16_stochastic(x[i], random[i]))
-
-
-@register_jitable
-def largest(x):
-    """The largest finite magnitude."""
-    found = uint32(0)
-    for i in range(x.size):
-        magnitude = uint32(bits32(x[i]) & uint32(0x7FFFFFFF))
-        magnitude = uint32(0) if magnitude >= uint32(0x7F800000) else magnitude
-        found = max(found, magnitude)
-    return from_bits32(found)
-
-
-def _in_blocks(to_code: Any, from_code: Any, count: int) -> tuple[Any, Any]:
-    """How blocks of codes, of which there are ``count``, are unpacked and packed."""
-
-    @register_jitable
-    def unpack_block(codes, exponent, out):
-        for i in range(out.size):
-            out[i] = from_code(codes[i], exponent)
-
-    @register_jitable
-    def unpack(codes, exponents, out):
-        for b in range(exponents.size):
-            unpack_block(codes[b * BLOCK : (b + 1) * BLOCK], exponents[b], out[b * BLOCK : (b + 1) * BLOCK])
-
-    @register_jitable
-    def pack_block(x, codes, exponent, random):
-        for i in range(codes.size):
-            codes[i] = to_code(x[i], exponent, random[i])
-
-    @register_jitable
-    def pack(x, codes, exponents, random):
-        for b in range(exponents.size):
-            first, last = b * BLOCK, (b + 1) * BLOCK
-            exponents[b] = exponent_of(largest(x[first:last]), count)
-            pack_block(x[first:last], codes[first:last], exponents[b], random[first:last])
-
-    return unpack, pack
-
-
-unpack_int8_signed, pack_int8_signed = _in_blocks(to_int8_signed, from_int8_signed, 128)
-unpack_int8_unsigned, pack_int8_unsigned = _in_blocks(to_int8_unsigned, from_int8_unsigned, 256)
-unpack_bfloat16_stochastic = unpack_bfloat16
-unpack_float16_stochastic = unpack_float16
+def finite(largest, x):
+    """The largest magnitude, as `of_magnitude` takes it; if it is not finite, the largest finite one of x."""
+    if largest >= 0x7F800000:
+        largest = uint32(0)
+        for i in range(x.size):
+            bits = uint32(bits32(x[i]) & uint32(0x7FFFFFFF))
+            largest = max(largest, bits if bits < uint32(0x7F800000) else uint32(0))
+        return from_bits32(largest)
+    return of_magnitude(largest)

@@ -1,7 +1,6 @@
 """How arrays are kept that do not lie in memory as the kernel computes: narrow floats, and blocks of 8-bit codes.
 
-A kernel works through such an array a block at a time: it is unpacked into scratch memory in the processor's first
-cache, the rule runs over that, and what it leaves is packed again. So memory sees the narrow numbers alone.
+A kernel unpacks a number where it reads it, and packs it where it writes it; so memory sees the narrow numbers alone.
 
 Rounding may be stochastic: to one of the two neighbours, with the probability that makes the mean right. Without it a
 second moment at β₂ = 0.999 would stand still, since a change of 0.1 % is below half of what 8 bits of mantissa tell
@@ -26,14 +25,16 @@ class Kind(NamedTuple):
     Attributes:
         dtype: of what lies in memory, as the front calls it.
         stochastic: whether it is rounded stochastically.
-        companion: what a second array, of int16, holds beside it; empty if there is none.
+        companion: what a second array, of int16, holds beside it, an entry for each block; empty if there is none.
         block: elements that share an entry of the companion.
+        codes: how many there are that differ in magnitude.
     """
 
     dtype: str
     stochastic: bool = False
     companion: str = ""
     block: int = 1
+    codes: int = 0
 
 
 #: Elements that share an exponent.
@@ -44,8 +45,8 @@ KINDS = {
     "float16": Kind("float16"),
     "bfloat16_stochastic": Kind("bfloat16", stochastic=True),
     "float16_stochastic": Kind("float16", stochastic=True),
-    "int8_signed": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
-    "int8_unsigned": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK),
+    "int8_signed": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK, codes=128),
+    "int8_unsigned": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK, codes=256),
 }
 
 
@@ -66,19 +67,28 @@ def from_bits32(i: Any) -> Any:
     return np.asarray(i, np.uint32).view(np.float32)
 
 
-def noise(index: Any, key: Any) -> Any:
-    """32 random bits for an element.
+def element(first: Any, i: Any) -> Any:
+    """The number of an element, 32 bits of it: the i-th from ``first`` on."""
+    return np.asarray(first + i).astype(np.uint32)
 
-    The mixing function is lowbias32 (C. Wellons, "Prospecting for hash functions", 2018).
+
+def noise(index: Any, key: Any) -> Any:
+    """32 random bits for an element: enough for two arrays, of which one takes them as they are, the other `turned`.
+
+    A counter is multiplied into disorder and by itself: one round in the manner of B. Widynski, "Squares: A Fast
+    Counter-Based RNG" (2020). At each step all elements are elsewhere in the sequence.
 
     Args:
-        index: uint32, of the element in its tensor.
-        key: uint32, of the step.
+        index: uint32, of the element in its tensor; for a third and fourth array, the bits that the first two had.
+        key: uint32, of the step (`key_of`).
     """
-    x = uint32(uint32(index * uint32(0x9E3779B1)) ^ key)
-    x = uint32(uint32(x ^ uint32(x >> uint32(16))) * uint32(0x7FEB352D))
-    x = uint32(uint32(x ^ uint32(x >> uint32(15))) * uint32(0x846CA68B))
-    return uint32(x ^ uint32(x >> uint32(16)))
+    x = uint32(uint32(index + key) * uint32(0x9E3779B1))
+    return uint32(x * uint32(x | uint32(1)))
+
+
+def key_of(count: int) -> int:
+    """The key of the noise of a step, 32 bits: those of neighbouring steps are far apart."""
+    return count * 0x85EBCA6B % (1 << 32)
 
 
 def from_bfloat16(code: Any) -> Any:
@@ -99,7 +109,7 @@ def to_bfloat16_stochastic(x: Any, random: Any) -> Any:
     return where(x == x, uint16(uint32(uint32(b + uint32(random >> uint32(16))) >> uint32(16))), uint16(0x7FC0))
 
 
-def to_float16_stochastic(x: Any, random: Any) -> Any:
+def round_float16(x: Any, random: Any) -> Any:
     """A float32 beside x that has a float16's mantissa."""
     b = uint32(uint32(bits32(x) + uint32(random >> uint32(19))) & uint32(0xFFFFE000))
     return where(x - x == x - x, from_bits32(b), x)  # what is not finite stays as it is
@@ -148,5 +158,5 @@ def from_int8_signed(code: Any, exponent: Any) -> Any:
 
 
 def turned(random: Any) -> Any:
-    """The same bits in another order, for another array of the same element."""
-    return uint32(uint32(random << uint32(20)) | uint32(random >> uint32(12)))
+    """The same bits in another order: the lower 20, of which codes of 8 bits take no more, come first."""
+    return uint32(uint32(random << uint32(12)) | uint32(random >> uint32(20)))
