@@ -62,6 +62,20 @@ def check_array(arrays: Arrays, where: str, name: str, state: Mapping[str, Any],
         raise InputError(f"The state {name + '_exponent'!r} of {where} must be int16, one per {BLOCK} elements.")
 
 
+def check_remainder(arrays: Arrays, where: str, remainder: Any, param: Form) -> None:
+    """Refuse what cannot be what a bfloat16 parameter leaves out of a float32.
+
+    Raises:
+        InputError: saying what it must be.
+    """
+    form = arrays.form(remainder, packed=True)
+    if (form.dtype, form.shape) != ("int16", param.shape) or not (form.readable and form.lies(param.strides)):
+        raise InputError(
+            f"The state 'param_remainder' of {where} must be int16 and lie in memory as the parameter does "
+            f"(shape {param.shape}, strides {param.strides}): load the state that belongs to it, or clear it."
+        )
+
+
 def counted(rule: Rule, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """A state with its count: torch's SGD keeps none; where it has a buffer, it has begun."""
     if rule.source.name != "sgd" or "step" in state:
@@ -201,6 +215,9 @@ def _state(
     for name, value in state.items():
         if name == "step" or name in rule.source.scalars:
             held[name] = arrays.scalars(count(where, name, value), 1)[0]
+        elif name == "param_remainder" and form.dtype == "bfloat16":
+            held[name] = arrays.adopted(value, param, narrow=True)
+            check_remainder(arrays, where, held[name], form)
         elif name not in (*rule.source.states, "ema"):
             held[name] = _copied(f"{name!r} in the state of {where}", value)
         elif value is not None:

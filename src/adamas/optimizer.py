@@ -28,7 +28,7 @@ from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
-from adamas.loading import check_array, count
+from adamas.loading import check_array, check_remainder, count
 from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
@@ -617,6 +617,7 @@ class Stepper:
             self._refuse_together(f"parameter {i}", eager, sparse)
             direct = not (eager or sparse)
             kinds = self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position]) if direct else ()
+            self._refuse_rounding(f"parameter {i}", forms[i][1], dict(kinds).get("param"))
             alike.setdefault((owner[i], dtype, eager, sparse, kinds), []).append(position)
 
         parts: list[_Part] = []
@@ -682,6 +683,17 @@ class Stepper:
                 "leave it out, or give a dense one, as nn.Embedding(sparse=False) does."
             )
 
+    def _refuse_rounding(self, where: str, param: Form, kind: str | None) -> None:
+        """What is stepped beside its own memory is rounded to nearest when it is copied back."""
+        rounding = self.tail.param_rounding
+        if param.dtype in NARROW and rounding != "nearest" and kind not in KINDS:
+            able = "bfloat16" if rounding == "remainder" else "bfloat16 or float16"
+            raise InputError(
+                f"param_rounding={rounding!r} is for plain tensors of {able} on the CPU that lie dense in memory and "
+                f"have dense gradients; {where} is not one ({param.dtype}, shape {param.shape}, strides "
+                f"{param.strides}): leave it out, or keep the parameter in float32."
+            )
+
     def _check_state(self, where: str, state: Mapping[str, Any], param: Form, kernel: Kernel) -> None:
         for name in self.scalars if state else ():
             if name not in state:
@@ -691,6 +703,8 @@ class Stepper:
             if (held := state.get(name)) is not None:
                 check_array(self.arrays, where, name, state, param)
                 _check_writable(f"The state {name!r} of {where}", self.arrays.form(held, packed=True))
+        if self.tail.param_rounding == "remainder" and "param_remainder" in state:
+            check_remainder(self.arrays, where, state["param_remainder"], param)
 
     def _refuse_shared(
         self,
@@ -745,6 +759,8 @@ class Stepper:
                     missing[f"{name}_exponent"] = self.arrays.words(-(-form.size // BLOCK))
                 if name == "ema":
                     self.arrays.copy(param, missing[name])
+        if self.tail.param_rounding == "remainder" and form.dtype == "bfloat16" and "param_remainder" not in held:
+            missing["param_remainder"] = self.arrays.zeros(param, "int16")
         return missing
 
     def _kinds(self, program: Program, dtype: str, grad: Form, param: Form, state: Mapping[str, Any]) -> Kinds:
@@ -756,7 +772,10 @@ class Stepper:
                 kinds.append((name, "int8_unsigned" if name in program.nonnegative else "int8_signed"))
             elif dtype == "float32" and form.dtype in NARROW and form.readable and form.lies(_strides(param)):
                 # A moment that is rounded to nearest would stand still.
-                kinds.append((name, f"{form.dtype}_stochastic" if name in states else form.dtype))
+                rounding = {**dict.fromkeys(states, "stochastic"), "param": self.tail.param_rounding}.get(
+                    name, "nearest"
+                )
+                kinds.append((name, form.dtype if rounding == "nearest" else f"{form.dtype}_{rounding}"))
         return tuple(kinds)
 
     def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:

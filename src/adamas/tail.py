@@ -25,6 +25,9 @@ NONFINITE = ("propagate", "skip", "raise")
 #: What `Tail.state_dtype` may be.
 STATE_DTYPES = ("float32", "bfloat16", "int8")
 
+#: What `Tail.param_rounding` may be.
+ROUNDINGS = ("nearest", "stochastic", "remainder")
+
 #: Elements below which a moment is not kept in 8 bits: there is nothing to win.
 SMALL = 4096
 
@@ -60,6 +63,10 @@ class Tail:
         state_dtype: how moments are kept: "float32" (as wide as the step computes), "bfloat16", or "int8": blocks of
             256 codes of 8 bits with an exponent in common, for tensors of `SMALL` elements or more. Both are rounded
             stochastically, and for parameters that are computed in float32 on the CPU.
+        param_rounding: how a parameter of bfloat16 or float16 takes what a step makes of it in float32: "nearest", as
+            torch does, which loses steps of less than half of what the parameter tells apart; "stochastic", right in
+            the mean; or "remainder": the 16 bits that bfloat16 leaves out are kept beside the states as
+            ``param_remainder``, and the two together are a float32 parameter to the bit. For plain tensors on the CPU.
         zero_grad: whether the step leaves zeros in the gradients; torch's sparse ones are left without rows.
         telemetry: 0 or False, or at every how many steps `Last.telemetry` is measured.
 
@@ -72,6 +79,7 @@ class Tail:
     ema_decay: float | None = None
     nonfinite: str = "propagate"
     state_dtype: str = "float32"
+    param_rounding: str = "nearest"
     zero_grad: bool = False
     telemetry: int | bool = False
 
@@ -84,12 +92,10 @@ class Tail:
                 f"clip_grad_norm={self.clip_grad_norm} and clip_grad_value={self.clip_grad_value} exclude each other: "
                 "give one of them."
             )
-        if self.nonfinite not in NONFINITE:
-            raise InputError(f"Invalid nonfinite value: {self.nonfinite!r}: it must be one of {', '.join(NONFINITE)}.")
-        if self.state_dtype not in STATE_DTYPES:
-            raise InputError(
-                f"Invalid state_dtype value: {self.state_dtype!r}: it must be one of {', '.join(STATE_DTYPES)}."
-            )
+        choices = {"nonfinite": NONFINITE, "state_dtype": STATE_DTYPES, "param_rounding": ROUNDINGS}
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise InputError(f"Invalid {name} value: {value!r}: it must be one of {', '.join(allowed)}.")
         zero_grad: Any = self.zero_grad
         if not isinstance(zero_grad, bool):
             raise InputTypeError(f"Invalid zero_grad value: {self.zero_grad!r}: it must be True or False.")

@@ -45,7 +45,7 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
         kind = KINDS[kept[name]] if name in kept else Kind(dtype)
         views.append(f"{name}_ = {_view(kind.dtype, k)}")
         if kind.companion:
-            views.append(f"{name}_more = {_view('int16', rows)}")
+            views.append(f"{name}_more = {_view('int16', rows, kind.block)}")
             rows += 1
     itemsize, width = np.dtype(dtype).itemsize, len(program.coefficients)
     views.append(f"row = {dtype}_array(rows + load_int64(spans + 32 * k + 24) * {width * itemsize}, {width})")
@@ -107,13 +107,15 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
     in scratch memory, and a second loop makes codes of them.
     """
     kinds = {name: KINDS[kind] for name, kind in kept.items()}
-    blocks = [name for name in program.arrays if name in kept and kinds[name].companion]
+    blocks = [name for name in program.arrays if name in kept and kinds[name].block > 1]
+    pairs = {name for name in kept if kinds[name].companion} - set(blocks)
     written = [name for name in program.outputs if name in kept and kinds[name].stochastic]
     random = {name: f"turned(random_{k // 2})" if k % 2 else f"random_{k // 2}" for k, name in enumerate(written)}
 
     def load(name: str) -> str:
         code = f"{name}_[i__]"
-        return f"from_{kept[name]}({code}{f', {name}_exponent' if name in blocks else ''})" if name in kept else code
+        more = f", {name}_exponent" if name in blocks else f", {name}_more[i__]" if name in pairs else ""
+        return f"from_{kept[name]}({code}{more})" if name in kept else code
 
     def keep(name: str, value: str) -> str:
         if name not in kept:
@@ -136,10 +138,12 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
         if name in blocks:
             each += [f"{name}__[i__] = {name}", f"{name}_largest = max({name}_largest, magnitude({name}))"]
         else:
-            each.append(f"{name}_[i__] = {keep(name, name)}")
+            more = f", {name}_more[i__]" if name in pairs else ""
+            each.append(f"{name}_[i__]{more} = {keep(name, name)}")
     work = [f"for i__ in range({program.arrays[0]}_.size):", *(f"    {line}" for line in each)]
     if blocks:
-        before = [f"{name}_ = {name}_all[b__ : b__ + {BLOCK}]" for name in program.arrays]
+        arrays = [f"{name}_" for name in program.arrays] + [f"{name}_more" for name in program.arrays if name in pairs]
+        before = [f"{name} = {name}_all[b__ : b__ + {BLOCK}]" for name in arrays]
         for name in blocks:
             before += [f"{name}_exponent = {name}_more[b__ // {BLOCK}]", f"{name}_largest = magnitude(number(0))"]
         after: list[str] = []
@@ -152,8 +156,8 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
         after += [f"    {name}_[i__] = {keep(name, f'{name}__[i__]')}" for name in blocks]
         work = [
             *(f"{name}__ = carray(scratch({BLOCK}), ({BLOCK},))" for name in blocks),
-            *(f"{name}_all = {name}_" for name in program.arrays),
-            f"for b__ in range(0, {program.arrays[0]}_all.size, {BLOCK}):",
+            *(f"{name}_all = {name}" for name in arrays),
+            f"for b__ in range(0, {program.arrays[0]}__all.size, {BLOCK}):",
             *(f"    {line}" for line in [*before, *work, *after, f"first__ += {BLOCK}"]),
         ]
     coefficients = [
@@ -184,17 +188,15 @@ update_squares = in_any_order(update_squares, moved__ * moved__)
 param_squares = in_any_order(param_squares, float64(param) * float64(param))""".splitlines()
 
 
-def _view(dtype: str, row: int) -> str:
-    """The span of one of tensor n's arrays; an entry of int16 belongs to a block of elements."""
+def _view(dtype: str, row: int, block: int = 1) -> str:
+    """The span of one of tensor n's arrays, whose entries belong to blocks of elements."""
     memory = {"bfloat16": "uint16", "float16": "uint16"}.get(dtype, dtype)
-    first, size = (f"start // {BLOCK}", f"(size + {BLOCK - 1}) // {BLOCK}") if dtype == "int16" else ("start", "size")
+    first, size = ("start", "size") if block == 1 else (f"start // {block}", f"(size + {block - 1}) // {block}")
     address = f"load_int64(tensors + 8 * ({row} * count + n)) + {first} * {np.dtype(memory).itemsize}"
     return f"{memory}_array({address}, {size})"
 
 
-def _module(
-    title: str, imports: Sequence[str], functions: Sequence[str], work: Sequence[str], rows: int
-) -> str:
+def _module(title: str, imports: Sequence[str], functions: Sequence[str], work: Sequence[str], rows: int) -> str:
     """A module whose C function takes spans and works on each: number k, tensor n, from ``start`` on, ``size`` long."""
     lines = [
         f"# {title}, Numba",

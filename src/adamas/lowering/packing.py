@@ -2,8 +2,8 @@
 # Numba has no types, and wants its overloads bare.
 """`adamas.lowering.storage` compiled: what a kernel calls to unpack a number and to pack it again.
 
-For each kind there is ``from_KIND(code, [exponent])`` and ``to_KIND(x, [exponent], [random])``. They are calls of one
-number that become part of the loop around them.
+For each kind there is ``from_KIND(code, [exponent or remainder])`` and ``to_KIND(x, [exponent], [random])``, calls of
+one number that become part of the loop around them.
 """
 
 from typing import Any
@@ -20,12 +20,14 @@ from adamas.lowering.storage import (
     element,
     exponent_of,
     from_bfloat16,
+    from_bfloat16_remainder,
     from_bits32,
     from_int8_signed,
     from_int8_unsigned,
     noise,
     round_float16,
     to_bfloat16,
+    to_bfloat16_remainder,
     to_bfloat16_stochastic,
     to_int8_signed,
     to_int8_unsigned,
@@ -106,11 +108,13 @@ def to_float16_stochastic(x, random):
 for _function in (
     exponent_of,
     from_bfloat16,
+    from_bfloat16_remainder,
     from_int8_signed,
     from_int8_unsigned,
     round_float16,
     turned,
     to_bfloat16,
+    to_bfloat16_remainder,
     to_bfloat16_stochastic,
     to_float16_stochastic,
     to_int8_signed,

@@ -25,7 +25,7 @@ class Kind(NamedTuple):
     Attributes:
         dtype: of what lies in memory, as the front calls it.
         stochastic: whether it is rounded stochastically.
-        companion: what a second array, of int16, holds beside it, an entry for each block; empty if there is none.
+        companion: what a second array, of int16, holds beside it; empty if there is none.
         block: elements that share an entry of the companion.
         codes: how many there are that differ in magnitude.
     """
@@ -45,6 +45,7 @@ KINDS = {
     "float16": Kind("float16"),
     "bfloat16_stochastic": Kind("bfloat16", stochastic=True),
     "float16_stochastic": Kind("float16", stochastic=True),
+    "bfloat16_remainder": Kind("bfloat16", companion="remainder"),
     "int8_signed": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK, codes=128),
     "int8_unsigned": Kind("uint8", stochastic=True, companion="exponent", block=BLOCK, codes=256),
 }
@@ -113,6 +114,18 @@ def round_float16(x: Any, random: Any) -> Any:
     """A float32 beside x that has a float16's mantissa."""
     b = uint32(uint32(bits32(x) + uint32(random >> uint32(19))) & uint32(0xFFFFE000))
     return where(x - x == x - x, from_bits32(b), x)  # what is not finite stays as it is
+
+
+def from_bfloat16_remainder(code: Any, remainder: Any) -> Any:
+    """The float32 of a bfloat16 and what it leaves out, to the bit."""
+    return from_bits32(uint32(uint32(uint32(code) << uint32(16)) + uint32(int32(remainder))))
+
+
+def to_bfloat16_remainder(x: Any) -> Any:
+    """The nearest bfloat16, of two equally near the larger one, and what it leaves out: an int16, counted in bits."""
+    b = bits32(x)
+    code = where(x == x, uint16(uint32(b + uint32(0x8000)) >> uint32(16)), uint16(0x7FC0))
+    return code, where(x == x, int16(b), int16(0))
 
 
 # 8 bits: an exponent and three bits of mantissa, which are the top bits of a float32, counted from a block's own
