@@ -157,7 +157,7 @@ MUTANTS = [
         "for part in plan.parts]\n        norm",
         "for part in plan.parts[:1]]\n        norm",
     ),
-    Mutant("squares in float32", NUMBA, "total += float64(g_[i]) * float64(g_[i])", "total += g_[i] * g_[i]"),
+    Mutant("squares in float32", NUMBA, "g = float64({f'from", "g = ({f'from"),
     Mutant(
         "a skipped step counts",
         OPTIMIZER,
@@ -183,13 +183,19 @@ MUTANTS = [
         "            yield\n        except GeneratorExit:\n            pass\n        else:\n",
     ),
     Mutant("strided gradients are not cleared", OPTIMIZER, "if self.tail.zero_grad:", "if False:"),
+    Mutant("telemetry after clearing", NUMBA, "    each += _MEASURE_BEFORE if measured else []\n", ""),
     Mutant(
-        "telemetry after clearing",
+        "telemetry of the gradient as it has become",
         NUMBA,
-        "measure_gradient({part['g']}, measures__)",
-        "measure_gradient({part['param']}, measures__)",
+        "each += _MEASURE_AFTER if",
+        "each += _MEASURE_BEFORE + _MEASURE_AFTER if",
     ),
-    Mutant("telemetry of the last block alone", NUMBA, "    row__[3] += moved\n", "    row__[3] = moved\n"),
+    Mutant(
+        "telemetry of the last coordinate alone",
+        NUMBA,
+        "in_any_order(update_squares, moved__ * moved__)",
+        "moved__ * moved__",
+    ),
     Mutant(
         "telemetry of the last span alone",
         ENGINE,
@@ -197,15 +203,40 @@ MUTANTS = [
         "whole[self.owners] = results",
     ),
     # moments in fewer bits
-    Mutant("a narrow moment is rounded to nearest", OPTIMIZER, 'f"{form.dtype}_stochastic" if', 'f"{form.dtype}" if'),
+    Mutant(
+        "a narrow moment is rounded to nearest",
+        OPTIMIZER,
+        'known.get(name, "stochastic")',
+        'known.get(name, "nearest")',
+    ),
     Mutant(
         "all steps have the same noise",
         OPTIMIZER,
-        "[int(column[0]) for column in columns]",
+        "[key_of(int(column[0])) for column in columns]",
         "[0 for column in columns]",
     ),
-    Mutant("all arrays have the same noise", NUMBA, 'lines.append("turn_noise(noise__[: j - i])")', "pass"),
-    Mutant("the noise begins anew in each block", NUMBA, "make_noise(start + i, ", "make_noise(start, "),
+    Mutant("all arrays have the same noise", NUMBA, 'f"turned(random_{k // 2})" if k % 2 else', "'' if False else"),
+    Mutant("every other array has the same noise", NUMBA, "= noise(random_{k - 1}, key__)", "= random_{k - 1}"),
+    Mutant("the noise begins anew in each span", NUMBA, "first__, key__ = start, ", "first__, key__ = 0, "),
+    Mutant("the noise begins anew in each block", NUMBA, 'f"first__ += {BLOCK}"', '"pass"'),
+    Mutant(
+        "an exponent is that of the block before",
+        NUMBA,
+        "_more[b__ // {BLOCK}] = {name}_exponent",
+        "_more[max(b__ // {BLOCK} - 1, 0)] = {name}_exponent",
+    ),
+    Mutant(
+        "a remainder is of the next element",
+        NUMBA,
+        'f", {name}_more[i__]" if name in pairs else ""\n            each',
+        'f", {name}_more[i__ - 1]" if name in pairs else ""\n            each',
+    ),
+    Mutant(
+        "a remainder counts from below", STORAGE, "uint32(b + uint32(0x8000)) >> uint32(16)", "uint32(b) >> uint32(16)"
+    ),
+    Mutant(
+        "a parameter that is staged is rounded to nearest in silence", OPTIMIZER, "and kind not in KINDS:", "and False:"
+    ),
     Mutant("spans part a block", ENGINE, "span = -(-SPAN // grain) * grain", "span = SPAN"),
     Mutant(
         "a small v is 0",
@@ -214,12 +245,7 @@ MUTANTS = [
         "where(top < int32(1), int32(0), where",
     ),
     Mutant("the largest has no code", STORAGE, "+ int32(2 - codes)", "+ int32(-codes)"),
-    Mutant(
-        "NaN takes its block along",
-        "lowering/packing.py",
-        "if magnitude >= uint32(0x7F800000) else",
-        "if magnitude >= uint32(0x7FFFFFFF) else",
-    ),
+    Mutant("NaN takes its block along", "lowering/packing.py", "if largest >= 0x7F800000:", "if False:"),
     Mutant(
         "a moment that may be negative has no sign", "lowering/signs.py", "if not known.holds(new[state])", "if False"
     ),
@@ -252,8 +278,8 @@ MUTANTS = [
     Mutant(
         "the tail of a vector is dropped",
         NUMBA,
-        "for i__ in range(param_.size):",
-        "for i__ in range(param_.size // 8 * 8):",
+        'for i__ in range({program.arrays[0]}_.size):"',
+        'for i__ in range({program.arrays[0]}_.size // 8 * 8):"',
     ),
     Mutant("every span starts at 0", NUMBA, "+ {first} * {np.dtype(memory).itemsize}", "+ {first} * 0"),
     Mutant("all take the first row of coefficients", NUMBA, "+ 24) * {width * itemsize}", "+ 24) * 0"),

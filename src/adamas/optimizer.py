@@ -771,10 +771,8 @@ class Stepper:
             if form.dtype == "uint8":
                 kinds.append((name, "int8_unsigned" if name in program.nonnegative else "int8_signed"))
             elif dtype == "float32" and form.dtype in NARROW and form.readable and form.lies(_strides(param)):
-                # A moment that is rounded to nearest would stand still.
-                rounding = {**dict.fromkeys(states, "stochastic"), "param": self.tail.param_rounding}.get(
-                    name, "nearest"
-                )
+                known = {"g": "nearest", "param": self.tail.param_rounding}
+                rounding = known.get(name, "stochastic")  # to nearest, a moment would stand still
                 kinds.append((name, form.dtype if rounding == "nearest" else f"{form.dtype}_{rounding}"))
         return tuple(kinds)
 
