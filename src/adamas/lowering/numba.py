@@ -103,20 +103,28 @@ def render_norm(dtype: str, kind: str = "") -> str:
 
 
 def _span(program: Program, measured: bool) -> list[str]:
-    """The function that runs through arrays from 0 to their size, and counts the small roots if it measures."""
+    """The function that runs through arrays from 0 to their size.
+
+    If it measures, it counts the small roots, and leaves the rule's step and the gradient that the rule saw.
+    """
     body = [f"{name} = {name}_[i__]" for name in program.arrays]
     for number, line in enumerate(program.body):
+        if measured and number == program.begins:
+            body.append("seen__[i__] = g")
         body.append(line)
         if measured and number == program.watch[0]:
             body += [f"if {program.watch[1]}:", "    small__ += 1"]
     body += [f"{name}_[i__] = {name}" for name in program.outputs]
+    if measured:
+        body.append(f"step__[i__] = {program.step}")
+    more = ", step__, seen__" if measured else ""
     unpack = [
         f"{name} = c__[{k}] != 0" if name in program.flags else f"{name} = c__[{k}]"
         for k, name in enumerate(program.coefficients)
     ]
     return [
         "@njit(error_model='numpy', cache=CACHE)",
-        f"def span({', '.join(f'{name}_' for name in program.arrays)}, c__):",
+        f"def span({', '.join(f'{name}_' for name in program.arrays)}, c__{more}):",
         *(f"    {line}" for line in unpack),
         *(["    small__ = 0"] if measured else []),
         "    for i__ in range(param_.size):",
@@ -134,7 +142,8 @@ def _blocks(program: Program, measured: bool, kept: Mapping[str, str]) -> tuple[
         block = KINDS[kind].block
         more = f", {name}_more[i // {block} : (j + {block - 1}) // {block}]" if KINDS[kind].companion else ""
         ways[name] = f"{name}_[i:j]{more}"
-    call = f"span({', '.join(part.values())}, row)"
+    more = ", step__[: j - i], seen__[: j - i]" if measured else ""
+    call = f"span({', '.join(part.values())}, row{more})"
     lines = [f"unpack_{kept[name]}({way}, {part[name]})" for name, way in ways.items()]
     if measured:
         lines += [
@@ -142,8 +151,9 @@ def _blocks(program: Program, measured: bool, kept: Mapping[str, str]) -> tuple[
             f"measure_gradient({part['g']}, measures__)",
             f"measures__[{MEASURES.index('eps_counts')}] += {call}",
             f"measure_step(before__[: j - i], {part['param']}, measures__)",
+            "measure_rule(step__[: j - i], seen__[: j - i], measures__)",
         ]
-        scratch.append(f"before__ = empty({BLOCK}, number)")
+        scratch += [f"{name}__ = empty({BLOCK}, number)" for name in ("before", "step", "seen")]
     else:
         lines.append(call)
     written = [name for name in program.outputs if name in kept]
@@ -190,7 +200,17 @@ def measure_step(before_, param_, row__):
         moved += step * step
         squares += float64(param_[i]) * float64(param_[i])
     row__[3] += moved
-    row__[4] += squares""".splitlines()
+    row__[4] += squares
+
+
+@njit(error_model='numpy', fastmath={'reassoc', 'nsz'}, cache=CACHE)
+def measure_rule(step_, seen_, row__):
+    squares, along = 0.0, 0.0
+    for i in range(step_.size):
+        squares += float64(step_[i]) * float64(step_[i])
+        along += float64(step_[i]) * float64(seen_[i])
+    row__[6] += squares
+    row__[7] += along""".splitlines()
 
 
 def _view(dtype: str, row: int, block: int = 1) -> str:
