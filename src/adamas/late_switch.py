@@ -56,11 +56,12 @@ class Switched(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LateSwitch:
-    """When an optimizer goes over from its adaptive rule to gradient descent with momentum (Keskar & Socher 2017: SWATS).
+    """When an optimizer goes over from its adaptive rule to gradient descent with momentum.
 
-    With Δ for the rule's step, over all parameters, and g for the gradient that it took, γ = ΔᵀΔ/Δᵀg is the η of the
-    gradient step whose projection on Δ is Δ itself (their Algorithm 1). 1/γ is averaged with bias correction, and SGD
-    begins with one over that average. Its momentum is the average of the gradients that the rule has kept.
+    It is SWATS (Keskar & Socher 2017, Algorithm 1). With Δ for the rule's step, over all parameters, and g for the
+    gradient that it took, γ = ΔᵀΔ/Δᵀg is the η of the gradient step whose projection on Δ is Δ itself. 1/γ is averaged
+    with bias correction, and SGD begins with one over that average. Its momentum is the average of the gradients that
+    the rule has kept.
 
     It is 1/γ where the paper averages γ: Δᵀg comes near 0 and below, and there γ has a pole, so that one mini-batch can
     outweigh a thousand.
@@ -97,7 +98,8 @@ class LateSwitch:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        given = [f"{name}={value!r}" for name in ("at", "plateau", "swats") if (value := getattr(self, name)) is not None]
+        conditions = {name: getattr(self, name) for name in ("at", "plateau", "swats")}
+        given = [f"{name}={value!r}" for name, value in conditions.items() if value is not None]
         if len(given) != 1:
             raise InputError(
                 f"A late switch has one condition, not {' and '.join(given) or 'none'}: give at=, plateau= or swats=."
@@ -169,7 +171,7 @@ class LateSwitch:
 
 
 def _float(value: Any) -> float:
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    return float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
 
 
 def _check(name: str, value: Any, fine: bool, words: str) -> None:

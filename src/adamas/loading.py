@@ -208,7 +208,7 @@ def _state(
             held[name] = arrays.scalars(count(where, name, value), 1)[0]
         elif name not in (*rule.source.states, "ema"):
             held[name] = _copied(f"{name!r} in the state of {where}", value)
-        elif value is not None:
+        elif value is not None and not _is_empty(value):
             check_array(arrays, where, name, state, form)
             if not narrow and arrays.form(value, packed=True).dtype == "uint8":
                 raise InputError(f"The state {name!r} of {where} is of 8-bit codes: load it with state_dtype='int8'.")
@@ -220,6 +220,11 @@ def _state(
                 "an option that begins another one is switched on after loading."
             )
     return held
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether this is what torch's distributed checkpoint puts where a flattened state dict has nothing."""
+    return isinstance(value, dict) and not value
 
 
 def _copied(what: str, value: Any) -> Any:

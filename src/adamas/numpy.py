@@ -343,9 +343,7 @@ class Optimizer:
         names = [f"parameter {key!r}" for key in self._keys]
         rule, tail = self._stepper.rule, self._stepper.tail
         defaults = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
-        groups, states, _ = load(
-            rule, tail, _ARRAYS, state_dict, self.param_groups, names, defaults, {}, False
-        )
+        groups, states, _ = load(rule, tail, _ARRAYS, state_dict, self.param_groups, names, defaults, {}, False)
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 

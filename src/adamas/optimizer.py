@@ -28,7 +28,7 @@ from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
-from adamas.late_switch import BETA, two_phases
+from adamas.late_switch import BETA, switched, two_phases
 from adamas.loading import check_array, count
 from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds
@@ -334,9 +334,8 @@ class Stepper:
             if self.last.skipped:
                 return
         reported = self._measures()
-        known = groups[0].get("late_switch") if self.tail.late_switch is not None else None
-        watched = known is not None and "step" not in known  # a switch is still to come
-        measured = reported or watched
+        known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
+        measured = reported or known is not None
         results = self._prepare(plan, together, groups, params, grads, factor, measured)
         tasks = [task for part in plan.parts if (task := part.task(measured)) is not None]
         for task in tasks:
@@ -344,7 +343,7 @@ class Stepper:
 
         def commit() -> None:
             self._commit(plan, tasks, results, states, params, grads)
-            if watched:
+            if known is not None:
                 self._watch(plan, known, groups, states)
 
         unbroken(commit)

@@ -111,6 +111,9 @@ class Tail:
             raise InputError(
                 f"Invalid telemetry value: {self.telemetry!r}: it must be True, False, or a number of steps."
             )
+        late_switch: Any = self.late_switch
+        if not isinstance(late_switch, LateSwitch | None):
+            raise InputTypeError(f"Invalid late_switch value: {late_switch!r}: it must be a LateSwitch(…), or None.")
 
     @property
     def looks_first(self) -> bool:

@@ -248,7 +248,7 @@ class TorchArrays:
         if not measured:
             return results, scalars, ()
         *results, step, seen = results
-        return results, scalars, self._measure(*arrays[:2], results[0], step, seen)
+        return results, scalars, self._measure(arrays[0], arrays[1], results[0], step, seen)
 
     def store(self, results: Sequence[Any], arrays: Sequence[Tensor], group: Mapping[str, Any]) -> None:
         with _recording(group):
@@ -267,7 +267,8 @@ class TorchArrays:
             arrays = [a.clone() for a in arrays]
         real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
         wide = torch.promote_types(real[1].dtype, torch.float32)
-        results = kernel.load("torch", measured=measured)(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)
+        run = kernel.load("torch", measured=measured)
+        results = run(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)
         if param.is_complex():
             results = [torch.view_as_complex(r) for r in results]
         return results, [float(s) for s in scalars]

@@ -274,8 +274,9 @@ class Optimizer(torch.optim.Optimizer):
             state_dict = state_dict if changed is None else changed
         params = [p for group in self.param_groups for p in group["params"]]
         names = [f"parameter {i}" for i in range(len(params))]
+        rule, tail = self._stepper.rule, self._stepper.tail
         groups, states, rest = load(
-            self._stepper.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, True
+            rule, tail, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, True
         )
         for k, (group, own) in enumerate(zip(groups, self.param_groups, strict=True)):
             self._check(group)
