@@ -85,7 +85,7 @@ class LateSwitch:
     >>> for _ in range(3):
     ...     opt.step(2 * theta)
     >>> opt.switched.step, round(opt.switched.lr, 4), opt.switched.why
-    (2, 0.0262, 'at=2')
+    (2, 0.0256, 'at=2')
 
     Raises:
         InputError: for a value that cannot be.

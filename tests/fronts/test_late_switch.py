@@ -462,8 +462,20 @@ def test_a_plain_run_can_be_given_a_switch_and_its_group_a_companion() -> None:
     run.step()
     expected = 1 - run.opt.param_groups[0]["sgd_gain"] * 0.1 * 0.5 - 0.1 * 0.01
     torch.testing.assert_close(late, torch.full((2,), expected))
-    theirs = torch.optim.AdamW([torch.tensor(START)])
-    theirs.load_state_dict(plain.opt.state_dict())
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, adamas.torch.AdamW])
+def test_a_state_dict_from_before_it_goes_on_in_a_plain_adamw(make: Any) -> None:
+    run = Run("torch", late_switch=LateSwitch(at=100))
+    for _ in range(4):
+        run.step()
+    theta = run.theta.clone()
+    plain = make([theta])
+    plain.load_state_dict(copy.deepcopy(run.opt.state_dict()))
+    theta.grad = torch.tensor(gradient(values(theta), 5))
+    plain.step()
+    run.step()
+    torch.testing.assert_close(theta, run.theta, rtol=1e-12, atol=0)
 
 
 def test_distributed_checkpoints_carry_it() -> None:
@@ -594,3 +606,18 @@ def test_state_dicts_that_do_not_fit_change_nothing(front: str) -> None:
         with pytest.raises(InputError, match=sentence):
             run.opt.load_state_dict(state_dict)
         assert run.bits() == held and [{**g, "params": 0} for g in run.opt.param_groups] == groups
+
+
+# -- on data -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_does_not_jump() -> None:
+    pytest.importorskip("sklearn")
+    from tests.late_switch import train
+
+    for seed in (0, 1):
+        run = train(seed, LateSwitch(at=200), steps=400)
+        jump, noise = run.jump()
+        assert abs(jump) < 3 * noise
+        assert 0.1 < run.switched.lr < 0.4
+        assert run.losses[-50:].mean() < 0.8 * run.losses[150:200].mean()  # it goes on learning
