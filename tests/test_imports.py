@@ -14,10 +14,11 @@ ROOT = Path(adamas.__file__).parent
 #: From the bottom up: a room may import from its own floor and those below.
 FLOORS = [
     ["errors"],
-    ["intrinsics", "hyperparameters", "tail", "checkpoint"],
+    ["intrinsics", "hyperparameters", "checkpoint"],
     ["dialect"],
     ["driver"],
     ["registry"],
+    ["late_switch", "tail"],
     ["rules", "lowering"],
     ["kernel"],
     ["engine", "addresses", "state"],

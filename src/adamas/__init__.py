@@ -8,12 +8,14 @@ import adamas.rules  # pyright: ignore[reportUnusedImport]
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
+from adamas.late_switch import LateSwitch
 from adamas.registry import Rule, rule, rules
 
 __version__ = "0.1.0"
 
 __all__ = [
     "InputError",
+    "LateSwitch",
     "Rule",
     "Scalar",
     "__version__",

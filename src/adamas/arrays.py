@@ -258,9 +258,17 @@ class Arrays(Protocol):
         ...
 
     def call(
-        self, kernel: Kernel, arrays: Sequence[Any], arguments: Sequence[Any], group: Mapping[str, Any]
-    ) -> tuple[Sequence[Any], Sequence[float]]:
-        """An eager step: gradient, parameter, states → new parameter and states, and the new scalars."""
+        self,
+        kernel: Kernel,
+        arrays: Sequence[Any],
+        arguments: Sequence[Any],
+        group: Mapping[str, Any],
+        measured: bool,
+    ) -> tuple[Sequence[Any], Sequence[float], Sequence[float]]:
+        """An eager step: gradient, parameter, states → new parameter and states, new scalars, `adamas.tail.MEASURES`.
+
+        Where it is measured; else there are none. NaN stands for what only kernels count.
+        """
         ...
 
     def store(self, results: Sequence[Any], arrays: Sequence[Any], group: Mapping[str, Any]) -> None:
@@ -269,10 +277,6 @@ class Arrays(Protocol):
 
     def squares(self, array: Any) -> float:
         """Σg² of a gradient whose step is eager, in float64; of one that is sharded, over all shards."""
-        ...
-
-    def measure(self, grad: Any, param: Any, new: Any) -> Sequence[float]:
-        """`adamas.tail.MEASURES` of an eager step; NaN for what only kernels count."""
         ...
 
     def changed(self, params: Sequence[Any]) -> None:

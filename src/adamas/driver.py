@@ -1,7 +1,7 @@
 """What every step does around its rule, written once, in the same language as the rules (`adamas.dialect`).
 
 A kernel is `before`, the rule, `after`, `keep` for each state, `average` and `clear`, lowered as one text: each byte
-is moved once.
+is moved once. `descend` stands in the rule's place after a late switch.
 """
 
 from adamas.intrinsics import maximum, minimum, where
@@ -32,6 +32,16 @@ def before(
     if weight_decay and not decoupled:
         g = g + weight_decay * param
     return g
+
+
+def descend(g, exp_avg, *, lr=0.0, sgd_gain=0.0, sgd_momentum=0.0):
+    """Gradient descent with momentum in the rule's place: m ← μm + (1 − μ)g; Δ = gain·ηm.
+
+    m is the average that the rule has kept. It is torch's SGD with a dampening of μ, and that without one at an η that
+    is 1 − μ times as large.
+    """
+    exp_avg = sgd_momentum * exp_avg + (1 - sgd_momentum) * g
+    return sgd_gain * lr * exp_avg, exp_avg
 
 
 def after(param, step, *, lr=0.0, weight_decay=0.0, decoupled=False, decay_after=False):

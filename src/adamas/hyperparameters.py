@@ -36,6 +36,8 @@ _CHECKS: dict[str, tuple[str, Callable[[float], bool], str]] = {
     "lr_decay": ("lr_decay value", *_NON_NEGATIVE),
     "initial_accumulator_value": ("initial_accumulator_value value", *_NON_NEGATIVE),
     "momentum_decay": ("momentum_decay value", *_NON_NEGATIVE),
+    "sgd_gain": ("sgd_gain value", *_NON_NEGATIVE),
+    "sgd_momentum": ("sgd_momentum value", *_RATE),
     "p": ("p value", lambda x: 1 <= x < math.inf, "a finite number, 1 or more (for p → ∞ use Adamax)"),
 }
 _ANY = (math.isfinite, "a finite number")

@@ -40,7 +40,7 @@ class Kernel:
     """A rule under one combination of static choices, lowered on demand to any backend."""
 
     program: Program
-    _loaded: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
+    _loaded: dict[tuple[str, str, bool], Callable[..., Any]] = field(default_factory=dict)
     _addresses: dict[tuple[str, bool, Kinds], int] = field(default_factory=dict)
 
     @cached_property
@@ -59,7 +59,7 @@ class Kernel:
     def _host(self, name: str, words: Mapping[str, Any]) -> Host:
         return _execute(self.program.host_text(), f"{self.program.rule}_{name}", words)["host"]
 
-    def text(self, backend: str, dtype: str = "float32") -> str:
+    def text(self, backend: str, dtype: str = "float32", measured: bool = False) -> str:
         """The text that a backend runs.
 
         Raises:
@@ -67,14 +67,15 @@ class Kernel:
         """
         if backend not in BACKENDS:
             raise unknown("backend", backend, BACKENDS)
-        return importlib.import_module(f"adamas.lowering.{backend}").render(self.program, dtype)
+        return importlib.import_module(f"adamas.lowering.{backend}").render(self.program, dtype, measured)
 
-    def load(self, backend: str, dtype: str = "float32") -> Callable[..., Any]:
+    def load(self, backend: str, dtype: str = "float32", measured: bool = False) -> Callable[..., Any]:
         """The kernel over whole arrays, ready to call as its backend's file in `adamas.lowering` says."""
-        if (backend, dtype) not in self._loaded:
-            text, name = self.text(backend, dtype), f"{self.program.rule}_{backend}_{dtype}"
-            self._loaded[backend, dtype] = _execute(text, name, {})["kernel"]
-        return self._loaded[backend, dtype]
+        key = backend, dtype, measured
+        if key not in self._loaded:
+            text, name = self.text(backend, dtype, measured), f"{self.program.rule}_{backend}_{dtype}"
+            self._loaded[key] = _execute(text, name, {})["kernel"]
+        return self._loaded[key]
 
     def address(self, dtype: str, measured: bool = False, kinds: Kinds = ()) -> int:
         """The address of the compiled C function that `adamas.lowering.numba.render` describes."""

@@ -9,6 +9,7 @@ from typing import Any
 from adamas.arrays import Arrays, Form
 from adamas.errors import InputError, InputTypeError, misspelt
 from adamas.hyperparameters import number
+from adamas.late_switch import ENTRIES, check_ahead
 from adamas.lowering.storage import BLOCK
 from adamas.registry import Rule
 from adamas.tail import Tail
@@ -115,6 +116,8 @@ def load(
         InputError: saying what does not fit.
     """
     theirs, states = _entries(state_dict)
+    if tail.late_switch is None:
+        check_ahead(None, theirs, {})
     _check_sizes(theirs, groups)
     params = [param for group in groups for param in group["params"]]
     position = _positions([key for group in theirs for key in group["params"]], params)
@@ -146,6 +149,8 @@ def load(
             rest[key] = _copied(f"the state of {key!r}", state)
         else:
             raise InputError(f"The state dict has a state for {key!r}, which is in none of its groups.")
+    if tail.late_switch is not None:
+        check_ahead(tail.late_switch, merged, loaded)
     return merged, loaded, rest
 
 
@@ -195,10 +200,10 @@ def _positions(keys: Sequence[Any], params: Sequence[Any]) -> dict[Hashable, int
 def _may_be_missing(rule: Rule, name: str, default: Any) -> bool:
     """Flags, words and ``eps_root`` are what versions and libraries differ in; numbers all have.
 
-    But torch's SparseAdam knows no decay.
+    But torch's SparseAdam knows no decay, and a late switch may be asked for in the middle of a run.
     """
     optional = {"eps_root", "weight_decay"} if rule.name == "sparse_adam" else {"eps_root"}
-    return default is None or isinstance(default, bool | str) or name in optional
+    return default is None or isinstance(default, bool | str) or name in optional or name in ENTRIES
 
 
 def _state(
@@ -220,7 +225,7 @@ def _state(
             check_remainder(arrays, where, held[name], form)
         elif name not in (*rule.source.states, "ema"):
             held[name] = _copied(f"{name!r} in the state of {where}", value)
-        elif value is not None:
+        elif value is not None and not _is_empty(value):
             check_array(arrays, where, name, state, form)
             if not narrow and arrays.form(value, packed=True).dtype == "uint8":
                 raise InputError(f"The state {name!r} of {where} is of 8-bit codes: load it with state_dtype='int8'.")
@@ -232,6 +237,11 @@ def _state(
                 "an option that begins another one is switched on after loading."
             )
     return held
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether this is what torch's distributed checkpoint puts where a flattened state dict has nothing."""
+    return isinstance(value, dict) and not value
 
 
 def _copied(what: str, value: Any) -> Any:

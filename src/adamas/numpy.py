@@ -19,10 +19,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from adamas import late_switch
 from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
+from adamas.late_switch import Switched, switched
 from adamas.loading import load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
 from adamas.registry import Rule, find
@@ -142,17 +144,14 @@ class _Arrays:
     def copy(self, source: Any, target: Any) -> None:
         np.copyto(target, source, casting="same_kind")
 
-    def call(self, kernel: Any, arrays: Any, arguments: Any, group: Any) -> Any:
+    def call(self, kernel: Any, arrays: Any, arguments: Any, group: Any, measured: bool) -> Any:
         raise NotImplementedError  # no array is eager
 
     def store(self, results: Any, arrays: Any, group: Any) -> None:
         raise NotImplementedError  # nor is there anything to store
 
     def squares(self, array: Any) -> float:
-        raise NotImplementedError  # these two are asked of eager arrays alone
-
-    def measure(self, grad: Any, param: Any, new: Any) -> Sequence[float]:
-        raise NotImplementedError
+        raise NotImplementedError  # and this is asked of them alone
 
     def changed(self, params: Sequence[Any]) -> None:
         pass
@@ -186,8 +185,9 @@ class Optimizer:
             the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
             complex, of any layout, and are changed in place.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
-        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry: what the step does
-            beside the rule, in the same pass over memory, and how it keeps its moments; see `adamas.tail.Tail`.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry, late_switch: what the
+            step does beside the rule, in the same pass over memory, and how it keeps its moments; see
+            `adamas.tail.Tail`.
 
     Attributes:
         param_groups: list of dicts with ``params`` and the hyperparameters, which may be changed between steps.
@@ -206,7 +206,10 @@ class Optimizer:
         tail = Tail(**{name: hyper.pop(name) for name in OPTIONS})
         if tail.state_dtype == "bfloat16":
             raise InputError("NumPy has no bfloat16: give state_dtype='int8', or 'float32'.")
-        self.rule.check({name: number(name, value) for name, value in hyper.items()})
+        self._stepper = Stepper(self.rule, _ARRAYS, tail)
+        if tail.late_switch is not None:
+            hyper |= tail.late_switch.entries()
+        self.rule_hyper(hyper, {})
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
         self._keys: list[Any] = []
@@ -214,7 +217,6 @@ class Optimizer:
         for group in groups:
             self._add(group, hyper)
         self._refuse_shared()
-        self._stepper = Stepper(self.rule, _ARRAYS, tail)
 
     def _add(self, group: Mapping[str, Any], hyper: Mapping[str, Any]) -> None:
         named = _named(group["params"], len(self._keys))
@@ -245,7 +247,11 @@ class Optimizer:
     def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """A group's hyperparameters, checked."""
         merged = {**hyper, **options}
-        self.rule.hyper({name: number(name, value) for name, value in merged.items()})
+        switching = self._stepper.tail.late_switch is not None
+        own = {name: v for name, v in merged.items() if not (switching and name == "late_switch")}
+        self._stepper.rule.hyper({name: number(name, value) for name, value in own.items()})
+        if switching:
+            late_switch.check(merged)
         return merged
 
     def step(self, grads: Any) -> None:
@@ -272,6 +278,22 @@ class Optimizer:
     def last(self) -> Last:
         """What the last step says of itself: the gradients' norm, whether it was skipped, what it measured."""
         return self._stepper.last
+
+    @property
+    def switched(self) -> Switched | None:
+        """When the late switch came, with which η and why; None before, and where there is none."""
+        return switched(self.param_groups)
+
+    def report_loss(self, loss: Any) -> None:
+        """Tell a `LateSwitch` at a plateau how it goes, once an epoch or so.
+
+        Args:
+            loss: a number; a NaN counts as no progress.
+
+        Raises:
+            InputError: where no such switch was asked for.
+        """
+        self._stepper.report_loss(self.param_groups, loss)
 
     @contextmanager
     def averaged(self) -> Generator[None]:
@@ -319,9 +341,9 @@ class Optimizer:
             InputError: where it does not fit this optimizer; nothing is changed.
         """
         names = [f"parameter {key!r}" for key in self._keys]
-        groups, states, _ = load(
-            self.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.rule.defaults, {}, False
-        )
+        rule, tail = self._stepper.rule, self._stepper.tail
+        defaults = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
+        groups, states, _ = load(rule, tail, _ARRAYS, state_dict, self.param_groups, names, defaults, {}, False)
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 

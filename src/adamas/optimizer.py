@@ -12,7 +12,7 @@ shape and stride of every parameter, gradient and state is read again at each st
 import inspect
 import math
 import sys
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -28,6 +28,7 @@ from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, norm_address, select
+from adamas.late_switch import BETA, switched, two_phases
 from adamas.loading import check_array, check_remainder, count
 from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
@@ -199,6 +200,11 @@ class _Part:
         measures[:, largest] = self.table.by_owner(results[:, largest], count, np.maximum)
         return measures
 
+    def total(self, name: str) -> float:
+        """A sum that the last step measured, over all members."""
+        results = self.measures if self.table is None else self.tasks[True].results
+        return float(results[:, MEASURES.index(name)].sum())
+
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each member."""
         indices = active[self.members]
@@ -247,7 +253,8 @@ class Stepper:
             tail: what is done beside the rule.
             keys: hyperparameter -> its name in the front's groups, where that differs.
         """
-        self.rule = rule
+        switch = tail.late_switch
+        self.rule = rule if switch is None else two_phases(rule, switch.momentum)
         self.arrays = arrays
         self.tail = tail
         self.keys = dict(keys or {})
@@ -264,7 +271,7 @@ class Stepper:
 
     def step(
         self,
-        groups: Sequence[Mapping[str, Any]],
+        groups: Sequence[MutableMapping[str, Any]],
         states: States,
         keys: Sequence[Hashable],
         params: Sequence[Any],
@@ -312,7 +319,7 @@ class Stepper:
         self,
         plan: _Plan,
         together: bool,
-        groups: Sequence[Mapping[str, Any]],
+        groups: Sequence[MutableMapping[str, Any]],
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
@@ -326,13 +333,21 @@ class Stepper:
             factor = self.last.clip_coef / scale
             if self.last.skipped:
                 return
-        measured = self._measures()
+        reported = self._measures()
+        known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
+        measured = reported or known is not None
         results = self._prepare(plan, together, groups, params, grads, factor, measured)
         tasks = [task for part in plan.parts if (task := part.task(measured)) is not None]
         for task in tasks:
             task.begin()
-        unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))
-        if measured:
+
+        def commit() -> None:
+            self._commit(plan, tasks, results, states, params, grads)
+            if known is not None:
+                self._watch(plan, known, groups, states)
+
+        unbroken(commit)
+        if reported:
             self.last = self._report(plan, self.last, params, scale)
         for part in plan.parts:
             if part.places:
@@ -372,6 +387,43 @@ class Stepper:
         scalars, counts = plan.places
         self._scatter(scalars, plan.counts.size, counts)
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
+
+    def _watch(
+        self, plan: _Plan, known: Mapping[str, Any], groups: Sequence[MutableMapping[str, Any]], states: States
+    ) -> None:
+        """Learn from the step how gradient descent would go on, and switch to it when it is time.
+
+        Args:
+            known: what was known before the step: so all of this can be done again without harm.
+        """
+        assert self.tail.late_switch is not None
+        squares = along = 0.0
+        for part in plan.parts:
+            squares += part.total("step_squares")
+            along += part.total("step_along_grad") * float(self._hyper[part.group].numbers["lr"])
+        hyper = self._hyper[0].numbers
+        beta = float(hyper["betas"][1]) if len(hyper.get("betas", ())) == 2 else BETA
+        step = int(plan.counts[0].max())
+        known, gain = self.tail.late_switch.observed(known, step, float(hyper["lr"]), squares, along, beta)
+        if gain:
+            dead = {name for name in self.rule.source.states if name != "exp_avg"}
+            for state in states.values():
+                if isinstance(state, State):
+                    state.drop([*dead, *(f"{name}_exponent" for name in dead)])
+        for group in groups:
+            group.update(sgd_gain=gain, late_switch=known)
+
+    def report_loss(self, groups: Sequence[MutableMapping[str, Any]], loss: Any) -> None:
+        """Tell the switch at a plateau of a loss.
+
+        Raises:
+            InputError: where there is none, or the loss is no number.
+        """
+        if self.tail.late_switch is None:
+            raise InputError("There is no late switch to report to: give late_switch=LateSwitch(plateau=…).")
+        known = self.tail.late_switch.reported(groups[0]["late_switch"], loss)
+        for group in groups:
+            group["late_switch"] = known
 
     def _only_looks(self, plan: _Plan, grads: Sequence[Any]) -> bool:
         """Whether this step is there for its states alone.
@@ -549,7 +601,7 @@ class Stepper:
             arrays = [grads[i], params[i], *part.states[k]]
             arguments = part.arguments(own[:, k].tolist(), hyper, factor)
             try:
-                results, scalars = self.arrays.call(part.kernel, arrays, arguments, group)
+                results, scalars, measures = self.arrays.call(part.kernel, arrays, arguments, group, measured)
             except InputError as error:
                 raise InputError(f"Parameter {i} {error}") from None
             except ArithmeticError as error:
@@ -558,7 +610,7 @@ class Stepper:
             eager.append((results, [place[name] for name in part.kernel.program.outputs], group))
             own[1:, k] = scalars
             if measured:
-                part.measures[k] = self.arrays.measure(grads[i], params[i], results[0])
+                part.measures[k] = measures
         plan.counts[:, part.members] = own
         return eager
 

@@ -1,7 +1,7 @@
 """The states of an optimizer: dicts that know whether somebody else may hold what is in them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import wraps
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +40,12 @@ class State(dict[str, Any]):
             dict.update(self, arrays)
         else:
             self._hidden.update(arrays)
+
+    def drop(self, names: Collection[str]) -> None:
+        """Leave out arrays that are not needed any more."""
+        State.changes = object()
+        for name in names:
+            dict.pop(self, name, None) if self._hidden is None else self._hidden.pop(name, None)
 
     def show(self) -> None:
         """Let the arrays be seen."""

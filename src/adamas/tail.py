@@ -11,12 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamas.errors import InputError, InputTypeError
+from adamas.late_switch import LateSwitch
 
 Floats = NDArray[np.float64]
 
 #: What a measuring step says of each tensor, or of a part of it, in this order: Σg², max |g|, how many coordinates of g
-#: are 0, ΣΔθ², Σθ² after the step, in how many coordinates ε outweighs what it is added to.
-MEASURES = ("grad_squares", "grad_max", "grad_zeros", "update_squares", "param_squares", "eps_counts")
+#: are 0, ΣΔθ², Σθ² after the step, in how many coordinates ε outweighs what it is added to, ΣΔ² and ΣΔg of the rule's
+#: own step Δ and the gradient as the rule sees it.
+MEASURES = (
+    "grad_squares",
+    "grad_max",
+    "grad_zeros",
+    "update_squares",
+    "param_squares",
+    "eps_counts",
+    "step_squares",
+    "step_along_grad",
+)
 
 #: What `Tail.nonfinite` may be.
 NONFINITE = ("propagate", "skip", "raise")
@@ -69,6 +80,7 @@ class Tail:
             ``param_remainder``, and the two together are a float32 parameter to the bit. For plain tensors on the CPU.
         zero_grad: whether the step leaves zeros in the gradients; torch's sparse ones are left without rows.
         telemetry: 0 or False, or at every how many steps `Last.telemetry` is measured.
+        late_switch: when gradient descent with momentum takes the rule's place.
 
     Raises:
         InputError: for a value that cannot be.
@@ -82,6 +94,7 @@ class Tail:
     param_rounding: str = "nearest"
     zero_grad: bool = False
     telemetry: int | bool = False
+    late_switch: LateSwitch | None = None
 
     def __post_init__(self) -> None:
         _check("clip_grad_norm", self.clip_grad_norm, lambda x: 0 < x < math.inf, "a finite number above 0, or None")
@@ -104,6 +117,9 @@ class Tail:
             raise InputError(
                 f"Invalid telemetry value: {self.telemetry!r}: it must be True, False, or a number of steps."
             )
+        late_switch: Any = self.late_switch
+        if not isinstance(late_switch, LateSwitch | None):
+            raise InputTypeError(f"Invalid late_switch value: {late_switch!r}: it must be a LateSwitch(…), or None.")
 
     @property
     def looks_first(self) -> bool:
@@ -149,6 +165,8 @@ class Telemetry:
         update_norm: ‖Δθ‖, of what the step changed, decay included.
         param_norm: ‖θ‖ after the step.
         eps_share: the share of coordinates in which ε outweighs what it is added to; NaN for rules without ε.
+        step_norm: ‖Δ‖ of the rule's own step, without decoupled decay.
+        step_along_grad: Δᵀg with the gradient as the rule sees it, unscaled, clipped, with coupled decay.
     """
 
     def __init__(self, measures: Floats, sizes: Floats, scale: float) -> None:
@@ -183,6 +201,14 @@ class Telemetry:
     @cached_property
     def eps_share(self) -> Floats:
         return self._measure("eps_counts") / self._sizes
+
+    @cached_property
+    def step_norm(self) -> Floats:
+        return np.sqrt(self._measure("step_squares"))
+
+    @cached_property
+    def step_along_grad(self) -> Floats:
+        return self._measure("step_along_grad")
 
     def _measure(self, name: str) -> Floats:
         return self._measures[:, MEASURES.index(name)]

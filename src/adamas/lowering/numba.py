@@ -127,10 +127,11 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
     each = [f"{name} = {load(name)}" for name in program.arrays]
     each += _MEASURE_BEFORE if measured else []
     for number, line in enumerate(program.body):
+        each += ["seen__ = g"] if measured and number == program.begins else []
         each.append(line)
         if measured and number == program.watch[0]:
             each += [f"if {program.watch[1]}:", "    eps_counts += 1"]
-    each += _MEASURE_AFTER if measured else []
+    each += [*_MEASURE_AFTER, *(line.format(program.step) for line in _MEASURE_STEP)] if measured else []
     noise = ["random_0 = noise(element(first__, i__), key__)"]
     noise += [f"random_{k} = noise(random_{k - 1}, key__)" for k in range(1, (len(written) + 1) // 2)]
     each += noise if any(name not in blocks for name in written) else []
@@ -186,6 +187,9 @@ _MEASURE_AFTER = """\
 moved__ = float64(param - before__)
 update_squares = in_any_order(update_squares, moved__ * moved__)
 param_squares = in_any_order(param_squares, float64(param) * float64(param))""".splitlines()
+_MEASURE_STEP = """\
+step_squares = in_any_order(step_squares, float64({0}) * float64({0}))
+step_along_grad = in_any_order(step_along_grad, float64({0}) * float64(seen__))""".splitlines()
 
 
 def _view(dtype: str, row: int, block: int = 1) -> str:

@@ -37,6 +37,8 @@ class Program:
         body: lines that compute the new values of one coordinate.
         watch: where ε outweighs what it is added to: after which line of the body, and the condition; the last place
             of the rule's that has an ε. (-1, "") where there is none.
+        begins: before which line of the body the rule begins, which sees the gradient as it is then.
+        step: the name of the rule's step.
     """
 
     rule: str
@@ -52,10 +54,19 @@ class Program:
     flags: set[str] = field(default_factory=set[str])
     body: list[str] = field(default_factory=list[str])
     watch: tuple[int, str] = (-1, "")
+    begins: int = 0
+    step: str = "step"
 
-    def functional_text(self, *header: str) -> str:
-        """A kernel over whole arrays that returns the new ones: (g, param, states, coefficients) → outputs."""
-        lines = (f"{_tuple(self.coefficients)} = c__", *self.body, f"return {_tuple(self.outputs)}")
+    def functional_text(self, *header: str, measured: bool = False) -> str:
+        """A kernel over whole arrays that returns the new ones: (g, param, states, coefficients) → outputs.
+
+        Where it is measured, the rule's step and the gradient that it saw come after them.
+        """
+        body, outputs = [*self.body], [*self.outputs]
+        if measured:
+            body.insert(self.begins, "seen__ = g")
+            outputs += [self.step, "seen__"]
+        lines = (f"{_tuple(self.coefficients)} = c__", *body, f"return {_tuple(outputs)}")
         return "\n".join(header) + "\n\n\n" + _function("kernel", (*self.arrays, "c__"), lines)
 
     def host_text(self) -> str:
@@ -115,6 +126,7 @@ class _Builder:
         self.saved: dict[str, str] = {}
         self.flags: set[str] = set()
         self.watch = (-1, "")
+        self.begins = 0
         self.read: set[str] = set()
         self.taken = {*rule.source.names, *TAIL}
         self.step = self.fresh("step")
@@ -129,6 +141,7 @@ class _Builder:
         self.assign((target,), _renamed(straight.results[0], rename), coordinate=True)
 
     def rule(self, straight: Straight) -> None:
+        self.begins = len(self.body)
         for targets, value in straight.assignments:
             self.assign(targets, value)
         step, *handed = straight.results
@@ -232,6 +245,8 @@ class _Builder:
             flags=self.flags,
             body=self.body,
             watch=self.watch,
+            begins=self.begins,
+            step=self.step,
         )
 
 

@@ -8,14 +8,15 @@ import torch
 from adamas.lowering.source import Program
 
 
-def render(program: Program, dtype: str = "") -> str:
+def render(program: Program, dtype: str = "", measured: bool = False) -> str:
     """The text of a kernel over whole tensors.
 
     ``kernel(g, param, <states>, c)`` returns the new param and states, and changes nothing. One text serves
-    every dtype.
+    every dtype. Where it is measured, the rule's step and the gradient that it saw come after them.
     """
     words = "maximum, minimum, number, power, sign, sqrt, square, where"
-    return program.functional_text(f"# {program.rule}, torch", f"from adamas.lowering.torch import {words}")
+    header = f"# {program.rule}, torch", f"from adamas.lowering.torch import {words}"
+    return program.functional_text(*header, measured=measured)
 
 
 # -- the words: over tensors, and over the host's numbers where a hyperparameter is a tensor ---------------------

@@ -233,13 +233,22 @@ class TorchArrays:
             target.copy_(source) if isinstance(source, Tensor) else target.fill_(source)
 
     def call(
-        self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any], group: Mapping[str, Any]
-    ) -> tuple[Sequence[Any], Sequence[float]]:
+        self,
+        kernel: Kernel,
+        arrays: Sequence[Tensor],
+        arguments: Sequence[Any],
+        group: Mapping[str, Any],
+        measured: bool,
+    ) -> tuple[Sequence[Any], Sequence[float], Sequence[float]]:
         if group["differentiable"]:
             for target in arrays[1:]:
                 _refuse_unrecordable(target)
         with _recording(group):
-            return self._call(kernel, arrays, arguments)
+            results, scalars = self._call(kernel, arrays, arguments, measured)
+        if not measured:
+            return results, scalars, ()
+        *results, step, seen = results
+        return results, scalars, self._measure(arrays[0], arrays[1], results[0], step, seen)
 
     def store(self, results: Sequence[Any], arrays: Sequence[Tensor], group: Mapping[str, Any]) -> None:
         with _recording(group):
@@ -247,7 +256,7 @@ class TorchArrays:
                 target.copy_(result) if isinstance(result, Tensor) else target.fill_(result)
 
     def _call(
-        self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any]
+        self, kernel: Kernel, arrays: Sequence[Tensor], arguments: Sequence[Any], measured: bool
     ) -> tuple[Sequence[Any], Sequence[float]]:
         param = arrays[1]
         if any(map(_is_tensor, arguments)):
@@ -258,7 +267,8 @@ class TorchArrays:
             arrays = [a.clone() for a in arrays]
         real = [torch.view_as_real(a.resolve_conj()) if a.is_complex() else a for a in arrays]
         wide = torch.promote_types(real[1].dtype, torch.float32)
-        results = kernel.load("torch")(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)
+        run = kernel.load("torch", measured=measured)
+        results = run(*(a if a.dtype == wide else a.to(wide) for a in real), coefficients)
         if param.is_complex():
             results = [torch.view_as_complex(r) for r in results]
         return results, [float(s) for s in scalars]
@@ -266,7 +276,7 @@ class TorchArrays:
     def squares(self, array: Tensor) -> float:
         return _of_all(array, _squares)
 
-    def measure(self, grad: Tensor, param: Tensor, new: Any) -> Sequence[float]:
+    def _measure(self, grad: Tensor, param: Tensor, new: Any, step: Any, seen: Any) -> Sequence[float]:
         zeros = self.form(grad).size - _of_all(grad, torch.count_nonzero)
         largest = _of_all(grad, lambda g: g.abs().max() if g.numel() else g.new_zeros(()), "max")
         return (
@@ -276,6 +286,8 @@ class TorchArrays:
             self.squares(new.detach() - param.detach()),
             self.squares(new),
             math.nan,
+            self.squares(step),
+            _of_all(_products(step.detach(), seen.detach()), lambda x: x.sum(dtype=_widest(x))),
         )
 
     def changed(self, params: Sequence[Tensor]) -> None:
@@ -295,8 +307,16 @@ def _wide(param: Tensor) -> torch.dtype:
 
 def _squares(tensor: Tensor) -> Tensor:
     """Σx², in float64 where the device has that."""
-    wide = torch.float32 if tensor.device.type == "mps" else torch.float64
-    return torch.linalg.vector_norm(tensor, dtype=wide).square()
+    return torch.linalg.vector_norm(tensor, dtype=_widest(tensor)).square()
+
+
+def _widest(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    """Number by number, of which a complex element has two."""
+    return torch.view_as_real(a) * torch.view_as_real(b) if a.is_complex() else a * b
 
 
 def _of_all(tensor: Any, says: Callable[[Tensor], Tensor], together: str = "sum") -> float:

@@ -12,8 +12,10 @@ import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
 
+from adamas import late_switch
 from adamas.errors import InputError, InputTypeError, misspelt
 from adamas.hyperparameters import number
+from adamas.late_switch import Switched, switched
 from adamas.loading import counted, load
 from adamas.optimizer import Stepper, bind, named, signature
 from adamas.registry import Rule, find
@@ -46,8 +48,9 @@ class Optimizer(torch.optim.Optimizer):
         fused: with True, a `torch.amp.GradScaler` leaves it to the step to undo its scale, as it does with torch's.
         capturable: refused at the first step of a parameter on the GPU; elsewhere without effect.
         differentiable: let autograd run through the step.
-        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry: what the step does
-            beside the rule, in the same pass over memory, and how it keeps its moments; see `adamas.tail.Tail`.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry, late_switch: what the
+            step does beside the rule, in the same pass over memory, and how it keeps its moments; see
+            `adamas.tail.Tail`.
 
     Raises:
         InputError: (a ValueError) for an argument that cannot be; nothing is made.
@@ -60,13 +63,15 @@ class Optimizer(torch.optim.Optimizer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, defaults = bind(type(self).__name__, self.__signature__, args, _torch_names(kwargs))
+        tail = Tail(**{name: defaults.pop(name) for name in OPTIONS})
+        self._stepper = Stepper(self.rule, _ARRAYS, tail, _KEYS)
+        if tail.late_switch is not None:
+            defaults |= tail.late_switch.entries()
         self._check(defaults)
         if defaults["fused"] and defaults["differentiable"]:
             raise RuntimeError("`fused` does not support `differentiable`: leave one of them out.")
         if defaults["fused"] and defaults["foreach"]:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together: leave one of them out.")
-        tail = Tail(**{name: defaults.pop(name) for name in OPTIONS})
-        self._stepper = Stepper(self.rule, _ARRAYS, tail, _KEYS)
         super().__init__(params, defaults)
         self._step_supports_amp_scaling = bool(defaults["fused"])
         self._adopt()
@@ -75,8 +80,11 @@ class Optimizer(torch.optim.Optimizer):
         for flag in _FLAGS:
             if not (group[flag] is None or isinstance(group[flag], bool)):
                 raise InputTypeError(f"Invalid {flag} value: {group[flag]!r}: it must be True, False or None.")
-        names = {name: _KEYS.get(name, name) for name in self.rule.defaults}
-        self.rule.check({name: number(key, group[key]) for name, key in names.items()})
+        rule = self._stepper.rule
+        names = {name: _KEYS.get(name, name) for name in rule.defaults}
+        rule.check({name: number(key, group[key]) for name, key in names.items()})
+        if self._stepper.tail.late_switch is not None:
+            late_switch.check(group)
         if self.rule.source.name == "adam":  # Adam and AdamW: torch's other classes take any tensors
             _refuse_tensors(group)
 
@@ -86,6 +94,9 @@ class Optimizer(torch.optim.Optimizer):
             param_group = _torch_names(param_group)
             for name in (name for name in param_group if isinstance(name, str)):
                 misspelt(f"hyperparameter of {self.rule.name}", name, [*self.defaults, "params", "param_names"])
+            if self._stepper.tail.late_switch is not None and self.param_groups:  # which may have switched
+                for name in late_switch.ENTRIES:
+                    param_group.setdefault(name, self.param_groups[0][name])
             self._check({**self.defaults, **param_group})
             params = param_group.get("params", ())
             if not isinstance(params, Tensor | set):
@@ -152,6 +163,22 @@ class Optimizer(torch.optim.Optimizer):
     def last(self) -> Last:
         """What the last step says of itself: the gradients' norm, whether it was skipped, what it measured."""
         return self._stepper.last
+
+    @property
+    def switched(self) -> Switched | None:
+        """When the late switch came, with which η and why; None before, and where there is none."""
+        return switched(self.param_groups)
+
+    def report_loss(self, loss: Any) -> None:
+        """Tell a `LateSwitch` at a plateau how it goes, once an epoch or so.
+
+        Args:
+            loss: a number or a tensor of one element; a NaN counts as no progress.
+
+        Raises:
+            InputError: where no such switch was asked for.
+        """
+        self._stepper.report_loss(self.param_groups, loss)
 
     @contextmanager
     def averaged(self) -> Generator[None]:
@@ -247,8 +274,9 @@ class Optimizer(torch.optim.Optimizer):
             state_dict = state_dict if changed is None else changed
         params = [p for group in self.param_groups for p in group["params"]]
         names = [f"parameter {i}" for i in range(len(params))]
+        rule, tail = self._stepper.rule, self._stepper.tail
         groups, states, rest = load(
-            self.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, True
+            rule, tail, _ARRAYS, state_dict, self.param_groups, names, self.defaults, _KEYS, True
         )
         for k, (group, own) in enumerate(zip(groups, self.param_groups, strict=True)):
             self._check(group)
