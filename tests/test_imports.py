@@ -25,7 +25,7 @@ FLOORS = [
     ["loading"],
     ["optimizer"],
     ["numpy", "torch"],
-    ["problems"],
+    ["problems", "recipes"],
     ["race", "plan"],
     ["bench"],
     ["cli", "__main__"],

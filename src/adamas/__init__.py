@@ -5,6 +5,7 @@ The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
 
 # Importing the package registers its rules; the name `adamas.rules` then goes to the function that lists them.
 import adamas.rules  # pyright: ignore[reportUnusedImport]
+from adamas import recipes
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
@@ -19,6 +20,7 @@ __all__ = [
     "__version__",
     "maximum",
     "minimum",
+    "recipes",
     "rule",
     "rules",
     "sign",
