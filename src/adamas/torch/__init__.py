@@ -10,6 +10,7 @@
 """
 
 from adamas.optimizer import CLASSES
+from adamas.torch.checks import preflight
 from adamas.torch.optimizer import Optimizer, optimizer
 from adamas.torch.roles import decay_groups
 
@@ -30,6 +31,7 @@ __all__ = [
     "SparseAdam",
     "decay_groups",
     "optimizer",
+    "preflight",
 ]
 
 #: What torch's classes take by position after the arguments that all fronts have.
