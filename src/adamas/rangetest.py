@@ -406,25 +406,39 @@ class _Test:
     def verdict(self, best: Trial) -> tuple[float | None, bool, str]:
         """Suggestion, whether it is to be relied on, and the reason."""
         if math.isinf(best.loss):
-            return None, False, f"the loss diverged at every η tried, down to {best.lr:g}: lower the start of the range."
+            return (
+                None,
+                False,
+                f"the loss diverged at every η tried, down to {best.lr:g}: lower the start of the range.",
+            )
         begun = self.losses[: max(5, self.num_iter // 10)]
         last = best.losses[-math.ceil(best.steps / 2) :]
         error = math.sqrt(float(np.var(begun)) / len(begun) + float(np.var(last)) / len(last))
         if not best.loss < float(np.mean(begun)) - SURE * error:
-            return None, False, (
-                f"the loss of the best η tried, {best.lr:g}, is {best.loss:.4g} after {best.steps} steps, and was "
-                f"{np.mean(begun):.4g} ± {error:.2g} at the beginning: it fell by no more than its noise."
+            return (
+                None,
+                False,
+                (
+                    f"the loss of the best η tried, {best.lr:g}, is {best.loss:.4g} after {best.steps} steps, and was "
+                    f"{np.mean(begun):.4g} ± {error:.2g} at the beginning: it fell by no more than its noise."
+                ),
             )
         place = round(_place(best.lr))
         for edge, beyond, name in ((self.start, place - 1, "start lower"), (self.end, place + 1, "end higher")):
             if not self.start * (1 - 1e-9) <= _rate(beyond) <= self.end * (1 + 1e-9):
-                return best.lr, False, (
-                    f"the loss is lowest at the edge of the range, {edge:g}: let it {name}, and test again."
+                return (
+                    best.lr,
+                    False,
+                    (f"the loss is lowest at the edge of the range, {edge:g}: let it {name}, and test again."),
                 )
         tried = {trial.lr for trial in self.trials}
-        return best.lr, True, (
-            f"Of {len(tried)} values tried from the same start, it had the lowest loss after {best.steps} steps: "
-            f"{best.loss:.4g}, where it began with {np.mean(begun):.4g}."
+        return (
+            best.lr,
+            True,
+            (
+                f"Of {len(tried)} values tried from the same start, it had the lowest loss after {best.steps} steps: "
+                f"{best.loss:.4g}, where it began with {np.mean(begun):.4g}."
+            ),
         )
 
 
@@ -487,7 +501,9 @@ class Feed:
                 "from, or a list of mini-batches."
             )
         if not hasattr(loader, "__iter__") and not hasattr(loader, "__getitem__"):
-            raise InputTypeError(f"The loader is a {type(loader).__name__}: give something that mini-batches come from.")
+            raise InputTypeError(
+                f"The loader is a {type(loader).__name__}: give something that mini-batches come from."
+            )
         self._loader = loader
         self._batches: Iterator[Any] | None = None
 

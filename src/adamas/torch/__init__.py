@@ -11,6 +11,7 @@
 
 from adamas.optimizer import CLASSES
 from adamas.torch.optimizer import Optimizer, optimizer
+from adamas.torch.rangetest import find_lr
 
 __all__ = [
     "ADOPT",
@@ -27,6 +28,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "SparseAdam",
+    "find_lr",
     "optimizer",
 ]
 
