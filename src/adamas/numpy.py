@@ -12,7 +12,7 @@
 
 import copy
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar
@@ -20,12 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
-from adamas.engine import POOL, Crew, Ints
+from adamas.engine import POOL, Crew, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
 from adamas.loading import load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
+from adamas.rangetest import END, NUM_ITER, START, TRIAL, Feed, RangeTest, Rates, check, range_test
 from adamas.registry import Rule, find
+from adamas.snapshot import Snapshot
 from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail
 
@@ -334,6 +336,85 @@ class Optimizer:
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
         values = "; ".join(", ".join(f"{k}={v!r}" for k, v in group.items()) for group in groups)
         return f"{type(self).__name__}({len(self._keys)} arrays, {values})"
+
+
+def find_lr(
+    optimizer: Optimizer,
+    loader: Iterable[Any],
+    value_and_grad: Callable[[Any], tuple[Any, Any]],
+    *,
+    start: float = START,
+    end: float = END,
+    num_iter: int = NUM_ITER,
+    trial: int = TRIAL,
+    keep: Sequence[Any] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> RangeTest:
+    """Find a learning rate by a range test and some trials, and leave everything as it was.
+
+    The parameters are trained as `adamas.rangetest.range_test` describes, and then put back bit for bit, whether the
+    test ends, fails or is interrupted: with them the optimizer's states and groups, the random generators of Python,
+    NumPy and torch and those of the loader. The optimizer's learning rate is not changed.
+
+    Args:
+        optimizer: with the parameters.
+        loader: mini-batches; is gone through again where it is too short.
+        value_and_grad: called with a mini-batch, returns the loss at the present parameters and the gradients, in the
+            structure of the parameters.
+        start, end: the range of η, of the group with the largest; all groups keep their ratios.
+        num_iter: mini-batches of the sweep.
+        trial: steps of the last trials; 0 for the sweep alone, whose suggestions nobody has tried.
+        keep: what else ``value_and_grad`` changes: random generators, arrays.
+        tell: is told in a line how it goes; ``print``, for one.
+
+    Raises:
+        InputError: where it cannot be made; nothing is changed.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((256, 8))
+    >>> theta = np.zeros(8)
+    >>> def value_and_grad(rows):
+    ...     error = x[rows] @ (theta - 1)
+    ...     return (error**2).mean(), 2 * x[rows].T @ error / len(rows)
+    >>> result = find_lr(Adam(theta), np.arange(256).reshape(8, 32), value_and_grad)
+    >>> result.suggestion, result.confident
+    (0.1, True)
+    """
+    check(start, end, num_iter, trial)
+    feed, rates = Feed(loader), Rates(optimizer.param_groups)
+    snapshot = Snapshot(vars(optimizer), *keep, loader=loader)
+
+    def restore() -> None:
+        feed.rewind()
+        snapshot.restore()
+
+    def rewind() -> None:
+        restore()
+        optimizer._stepper = copy.copy(optimizer._stepper)  # pyright: ignore[reportPrivateUsage]
+
+    def step(lr: float) -> float:
+        rates.set(lr)
+        given: Any = value_and_grad(feed.next())
+        try:
+            loss, grads = given
+            loss = float(loss)
+        except (TypeError, ValueError):
+            raise InputTypeError(
+                f"value_and_grad returned {given!r:.60}: it must return the loss, one number, and the gradients."
+            ) from None
+        if math.isfinite(loss):
+            optimizer.step(grads)
+        return loss
+
+    try:
+        return range_test(
+            step, rewind, start=start, end=end, num_iter=num_iter, trial=trial, ratios=rates.ratios, tell=tell
+        )
+    finally:  # twice, since Ctrl-C may come before the first has begun
+        try:
+            unbroken(restore)
+        finally:
+            unbroken(restore)
 
 
 def _is_groups(params: Any) -> bool:

@@ -12,6 +12,7 @@ from adamas.errors import InputError, unknown
 
 COMMANDS = {
     "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
+    "find-lr": "Find a learning rate for a problem and an optimizer.",
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",
     "rules": "List the registered update rules.",
@@ -27,7 +28,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(import_module(f"adamas.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(import_module(f"adamas.cli.{name}"), name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

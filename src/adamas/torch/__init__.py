@@ -12,6 +12,7 @@
 from adamas.optimizer import CLASSES
 from adamas.torch.checks import preflight
 from adamas.torch.optimizer import Optimizer, optimizer
+from adamas.torch.rangetest import find_lr
 from adamas.torch.roles import decay_groups
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RMSprop",
     "SparseAdam",
     "decay_groups",
+    "find_lr",
     "optimizer",
     "preflight",
 ]
