@@ -12,6 +12,7 @@ from adamas.errors import InputError, unknown
 
 COMMANDS = {
     "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
+    "check": "Check a training before it is begun: data, labels, model, optimizer, schedule.",
     "find-lr": "Find a learning rate for a problem and an optimizer.",
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",

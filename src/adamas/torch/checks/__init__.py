@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from adamas.engine import unbroken
+from adamas.snapshot import Snapshot
 from adamas.torch.checks.checks import judged
 from adamas.torch.checks.observe import observe
 from adamas.torch.checks.report import Report, Result
 from adamas.torch.checks.setup import Schedule, Setup
-from adamas.torch.checks.untouched import untouched
 
 __all__ = ["Report", "Result", "preflight"]
 
@@ -23,7 +24,7 @@ def preflight(
     optimizer: torch.optim.Optimizer | None,
     schedule: Schedule | Callable[[int], float] | None = None,
     *,
-    loss_fn: Callable[[nn.Module, Any], Any],
+    loss_fn: Callable[..., Any],
     steps: int | None = None,
     validate: Callable[[nn.Module], Any] | None = None,
     scaler: Any = None,
@@ -34,7 +35,7 @@ def preflight(
 
     A few batches go through a copy of the model, and another copy is trained on one of them for a few tens of steps.
     Everything is left bit for bit as it was, whatever is raised, Ctrl-C included: weights, buffers, gradients, modes,
-    optimizer, random generators, loader. It takes the memory of the model thrice, and that of its optimizer.
+    optimizer, random generators, loader. It takes the memory of model and optimizer three times.
 
     Args:
         model: as training begins with it.
@@ -42,7 +43,9 @@ def preflight(
         optimizer: any of torch's protocol, or None: then what concerns it is not checked.
         schedule: one of torch's, stepped once after each step of the optimizer; or a function from the number of steps
             done to the factor of η.
-        loss_fn: (model, batch) -> scalar tensor. It must call the model that it is given.
+        loss_fn: called as ``loss_fn(model, batch)``, returns a scalar tensor; it must call the model that it is given.
+            A loss of torch.nn, a module or a function of torch.nn.functional, is called as ``loss_fn(model(inputs),
+            targets)``: each batch is a pair.
         steps: of the optimizer in the whole run, from 1 on.
         validate: model -> number; called in eval mode, without gradients.
         scaler: a `torch.amp.GradScaler`, if the loop has one.
@@ -65,7 +68,7 @@ def preflight(
     ...     model,
     ...     torch.utils.data.DataLoader(data, batch_size=32),
     ...     AdamW(decay_groups(model, 0.01), lr=1e-3),
-    ...     loss_fn=lambda model, batch: nn.functional.mse_loss(model(batch[0]), batch[1]),
+    ...     loss_fn=nn.functional.mse_loss,
     ...     steps=1000,
     ... )
     >>> [(result.code, result.name, result.remedy) for result in report.results if result.status == "warn"]
@@ -73,10 +76,18 @@ def preflight(
     """
     begun = time.perf_counter()
     setup = Setup(model, data, loss_fn, optimizer, schedule, steps, validate, scaler, clip_grad_norm, stopping)
-    with untouched(model, data), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the checks say it better
-        seen = observe(setup)
-        results = judged(seen)
+    things = [thing for thing in (optimizer, schedule, scaler) if thing is not None]
+    snapshot = Snapshot(model, *things, loader=data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the checks say it better
+            seen = observe(setup)
+            results = judged(seen)
+    finally:  # twice, since Ctrl-C may come before the first has begun
+        try:
+            unbroken(snapshot.restore)
+        finally:
+            unbroken(snapshot.restore)
     numbers = sum(role.param.numel() for role in seen.roles)
     parts = [
         f"{type(model).__name__}, {numbers:,} parameters",

@@ -25,7 +25,7 @@ ADAPTIVE = frozenset(
 def _check(code: str, name: str) -> Callable[[Callable[[Seen], Verdict]], Callable[[Seen], Result]]:
     def add(judge: Callable[[Seen], Verdict]) -> Callable[[Seen], Result]:
         def check(seen: Seen) -> Result:
-            if seen.broken is not None and code > "P04":
+            if seen.broken and code > "P04":
                 return Result(code, name, "skip", "The loss cannot be computed: see P04.")
             return Result(code, name, *judge(seen))
 
@@ -152,7 +152,7 @@ def labels_range(seen: Seen) -> Verdict:
                 "numbers": "Fill or drop the rows that have them.",
             }[first.kind]
             said = f"{wrong:,} of {len(labels):,} labels of {first.function} cannot be: they go {span}, {allowed}"
-            return "fail", f"{said} ({seen.broken})." if seen.broken else f"{said}.", remedy
+            return "fail", f"{said}.", remedy
         told.append(f"{_n(len(labels), 'label')} {span}; {allowed}")
     return _fine(f"{'; '.join(told)}.") if told else _skip("Every label is one to be ignored.")
 
@@ -243,7 +243,7 @@ def initial_loss(seen: Seen) -> Verdict:
             guess, counts = math.log(first.classes), _counts(calls).double()
             share = counts[counts > 0] / counts.sum()
             entropy = min(guess, float(-(share * share.log()).sum())) if first.classes <= counts.sum() / 5 else guess
-            said = f"{loss:.3g}, {loss / guess:.2g} × ln {first.classes}"
+            said = f"{loss:.3g} = {loss / guess:.2g} × ln {first.classes}"
             if loss > 1.5 * guess:
                 return (
                     "fail" if loss > 3 * guess else "warn",
@@ -278,11 +278,12 @@ def labels_balance(seen: Seen) -> Verdict:
             return (
                 "warn",
                 f"In {labels:,} labels {said}; up to 10 is fine.",
-                "Judge by a measure that sees rare classes (balanced accuracy); weight the loss or sample evenly if they "
-                "matter.",
+                "Judge by a measure that sees rare classes (balanced accuracy); weight the loss, if they matter.",
             )
         judged.append(f"In {labels:,} labels {said}" + (", and classes are weighted" if calls[0].weighted else ""))
-    return _fine(f"{'; '.join(judged)}.") if judged else _skip("There are too few labels for each class to say.")
+    if not judged:
+        return _skip("There are too few labels to say." if _classifying(seen) else "Nothing is classified.")
+    return _fine(f"{'; '.join(judged)}.")
 
 
 @_check("P09", "shuffled")
@@ -294,6 +295,36 @@ def shuffled(seen: Seen) -> Verdict:
         how = "shuffle=True" if isinstance(seen.setup.data, DataLoader) else "a new order in every epoch"
         return "warn", "A second epoch begins with the same batch as the first.", f"Give the data {how}."
     return _fine("A second epoch begins with another batch.")
+
+
+@_check("P25", "outputs-scale")
+def outputs_scale(seen: Seen) -> Verdict:
+    """Probabilities where the loss wants logits, and the reverse."""
+    judged: list[str] = []
+    for calls in _classifying(seen):
+        name, scale = calls[0].function, calls[0].scale
+        if any(c.scale != scale for c in calls) or calls[0].classes < 2:
+            continue
+        if name == "cross_entropy" and scale == "probabilities":
+            return (
+                "fail",
+                "cross_entropy is given probabilities, and takes a softmax of its own.",
+                "Leave the model's softmax out; take it where probabilities are read.",
+            )
+        if name == "binary_cross_entropy_with_logits" and scale == "probabilities":
+            return (
+                "warn",
+                "binary_cross_entropy_with_logits is given numbers from 0 to 1 alone, and takes a sigmoid of its own.",
+                "Leave the model's sigmoid out; take it where probabilities are read.",
+            )
+        if name == "nll_loss" and scale != "log-probabilities":
+            return (
+                "fail",
+                f"nll_loss is given {scale}, and wants their logarithms.",
+                "Use cross_entropy on logits, or end the model in log_softmax.",
+            )
+        judged.append(f"{name} is given {scale}")
+    return _fine(f"{'; '.join(judged)}.") if judged else _skip("Nothing is classified.")
 
 
 # -- model -----------------------------------------------------------------------------------------------------------
@@ -386,34 +417,33 @@ def one_batch(seen: Seen) -> Verdict:
     """A batch that cannot be learnt by heart, on a copy."""
     if not math.isfinite(seen.passes[0].loss):
         return _skip("The loss is not finite: see P07.")
-    best = min(seen.reference.items(), key=lambda item: item[1].left, default=None)
-    if seen.own is not None and seen.own.left <= 0.5:
-        return _fine(f"{_course(seen.own)} on one batch.")
-    if any(len(t.losses) <= FEW for t in (seen.own, *seen.reference.values()) if t is not None and t.left < math.inf):
+    trials = {"the optimizer": seen.own, **{f"Adam with η = {lr:g}": trial for lr, trial in seen.reference.items()}}
+    tried = {name: trial for name, trial in trials.items() if trial is not None}
+    name, best = min(tried.items(), key=lambda item: item[1].left)
+    if any(len(t.losses) <= FEW and t.left < math.inf for t in tried.values()):
         return _skip(f"A step takes too long to make {FEW} of them.")
-    if best is not None and best[1].left <= 0.5:
-        by_adam = f"Adam with η = {best[0]:g} takes it {_course(best[1], bare=True)}"
-        if seen.own is None:
-            return _fine(f"{by_adam} on one batch.")
+    if not best.left <= 0.5:
         return (
-            "fail" if not seen.own.left <= 0.95 else "warn",
-            f"{_course(seen.own)} on one batch; half is wanted. {by_adam}.",
-            "The model can learn it, and the optimizer as it is set does not"
-            + (": lower η." if seen.own.left > 1 else ": raise η, and see P14 and P15."),
+            "fail" if not best.left <= 0.9 else "warn",
+            f"On one batch {name} takes the loss {_course(best)}; half is wanted, and other η do no better.",
+            "Look at what reaches the loss: labels of other rows, outputs cut off from the weights, an output through "
+            "ReLU or a second softmax, a loss of the wrong sign.",
         )
-    tried = min((t for t in (seen.own, best[1] if best else None) if t is not None), key=lambda t: t.left)
-    return (
-        "fail" if not tried.left <= 0.9 else "warn",
-        f"{_course(tried)} on one batch, at best; half is wanted, and Adam with other η does no better.",
-        "Look at what reaches the loss: labels that belong to other rows, outputs cut off from the weights, an output "
-        "through ReLU or a second softmax, a loss of the wrong sign.",
+    said = f"On one batch {name} takes the loss {_course(best)}"
+    if seen.own is not None and not seen.own.left <= 0.95:
+        return (
+            "fail" if not seen.own.left <= 1 else "warn",
+            f"{said}; the optimizer as it is set {_course(seen.own)}.",
+            "The model can learn: lower η." if not seen.own.left <= 1 else "The model can learn: raise η.",
+        )
+    return _fine(
+        f"{said}" + (f"; the optimizer, as it is set, {_course(seen.own)}." if seen.own not in (best, None) else ".")
     )
 
 
-def _course(trial: Trial, bare: bool = False) -> str:
-    last = trial.losses[-1] if not math.isfinite(trial.losses[-1]) else min(trial.losses[-3:])
-    course = f"from {trial.losses[0]:.3g} to {last:.3g} in {_n(len(trial.losses) - 1, 'step')}"
-    return course if bare else f"The loss goes {course}"
+def _course(trial: Trial) -> str:
+    last = min(trial.losses[-3:]) if math.isfinite(trial.losses[-1]) else trial.losses[-1]
+    return f"from {trial.losses[0]:.3g} to {last:.3g} in {_n(len(trial.losses) - 1, 'step')}"
 
 
 # -- optimizer -------------------------------------------------------------------------------------------------------
@@ -463,7 +493,7 @@ def learning_rate(seen: Seen) -> Verdict:
     if seen.own is None or not seen.own.ratios:
         return _skip(f"η is {peak:g} at its largest; no weight from which to measure.")
     ratio = sorted(seen.own.ratios)[len(seen.own.ratios) // 2]
-    said = f"η is {peak:g} at its largest, where the first step changes the weights by {ratio:.2g} of their size"
+    said = f"η is {peak:.3g} at its largest, where the first step changes the weights by {ratio:.2g} of their size"
     if ratio > 0.2:
         return (
             "fail" if not ratio <= 1 else "warn",
@@ -567,14 +597,18 @@ def schedule_length(seen: Seen) -> Verdict:
             "run does nothing.",
             f"Make the schedule {setup.steps:,} steps long, in steps of the optimizer and not in epochs.",
         )
-    last, lowest = values[-1], min(values[values.index(peak) :])
-    if last > 1.5 * lowest and lowest <= 0.1 * peak and last > 0.3 * peak:
-        return (
-            "warn",
-            f"η rises again before the end: it was {lowest / peak:.2g} of its peak, and is {last / peak:.2g} at the "
-            "last step.",
-            f"End a cycle with the run, at step {setup.steps:,}.",
-        )
+    last, low = values[-1], 0
+    for i in range(values.index(peak), len(values)):
+        low = i if values[i] <= 0.1 * peak else low
+        if low and values[i] >= 0.3 * peak and "Cyclic" not in type(setup.schedule).__name__:
+            if i - low == 1 and last <= 0.3 * peak:
+                continue  # a restart, and it ends where it should
+            return (
+                "warn",
+                f"η has fallen to {values[low] / peak:.2g} of its peak by step {steps[low]:,} and rises again, to "
+                f"{last / peak:.2g} at the last step, {setup.steps:,}.",
+                f"Make the schedule {setup.steps:,} steps long, or end a cycle with the run.",
+            )
     tail = values[-max(2, len(values) // 10) :]
     falling = sum(b < a for a, b in pairwise(tail))
     if last > 0.7 * peak and falling > len(tail) // 2:
@@ -609,7 +643,7 @@ def averaging(seen: Seen) -> Verdict:
         )
     name, rate = max(rates.items(), key=lambda item: item[1])
     horizon, steps = 1 / (1 - rate), seen.setup.steps
-    said = f"{name} = {rate:.6g} averages over {horizon:,.0f} steps"
+    said = f"{name} = {rate:.5g} averages over {horizon:,.0f} steps"
     if steps is None:
         return _skip(f"{said}; how long the run is, is not known.")
     if horizon > steps:
@@ -673,10 +707,10 @@ def clipping(seen: Seen) -> Verdict:
         return (
             "warn",
             f"{_some(recurrent)} {_are(len(recurrent))} recurrent, and gradients are not clipped; {said}.",
-            "Clip their norm to 1: optimizers of adamas.torch take clip_grad_norm=1.0; say so if the loop clips already.",
+            "Clip their norm to 1: optimizers of adamas.torch take clip_grad_norm=1.0. Say so if the loop does it.",
         )
     if clip is None:
-        return _skip(f"Nothing is recurrent, and nothing is clipped; {said}.")
+        return _skip("Nothing is recurrent, and nothing is clipped.")
     return _fine(f"To {clip:g}; {said}.")
 
 
@@ -749,4 +783,4 @@ def stop_rule(seen: Seen) -> Verdict:
 
 def judged(seen: Seen, checks: Iterable[Callable[[Seen], Result]] = CHECKS) -> tuple[Result, ...]:
     """What every check says of what was seen."""
-    return tuple(check(seen) for check in checks)
+    return tuple(sorted((check(seen) for check in checks), key=lambda result: result.code))

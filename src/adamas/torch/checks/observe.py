@@ -65,6 +65,7 @@ class Comparison:
         labels: the labels that count, flat; class probabilities as the most probable class.
         wrong: how many labels cannot be.
         weighted: whether classes have weights.
+        scale: what the outputs of a classification look like: "probabilities", "log-probabilities" or "logits".
         loss: mean over the labels; None if it raised.
     """
 
@@ -76,6 +77,7 @@ class Comparison:
     labels: Tensor
     wrong: int
     weighted: bool
+    scale: str
     loss: float | None
 
 
@@ -150,7 +152,7 @@ class Seen:
 
     Attributes:
         passes: what each batch did.
-        broken: what the loss raised at labels that cannot be, or None; then there is nothing after it.
+        broken: whether the loss raised at labels that cannot be; then there is nothing after it.
         roles: of the model's parameters.
         gradients: first name -> whether there was any: "none", "zero", "not finite", "some".
         repeats: whether a second epoch begins with the same batch; None if an epoch is one batch.
@@ -162,7 +164,7 @@ class Seen:
 
     setup: Setup
     passes: list[Pass]
-    broken: str | None
+    broken: bool
     roles: list[Role]
     gradients: Mapping[str, str]
     repeats: bool | None
@@ -237,9 +239,23 @@ class _Spy(TorchFunctionMode):
                 labels.cpu(),
                 int(wrong.sum()),
                 weighted,
+                _scale(kind, output.detach()),
                 loss,
             )
         )
+
+
+def _scale(kind: str, outputs: Tensor) -> str:
+    """What outputs look like."""
+    if kind == "numbers" or outputs.ndim < 2 or not len(outputs):
+        return "logits"
+    a = outputs.double()
+    ones = a.new_ones(())
+    if kind == "binary":
+        return "probabilities" if a.numel() >= 16 and bool(((a >= 0) & (a <= 1)).all()) else "logits"
+    if bool((a >= 0).all()) and torch.allclose(a.sum(1), ones, atol=1e-2):
+        return "probabilities"
+    return "log-probabilities" if torch.allclose(a.exp().sum(1), ones, atol=1e-2) else "logits"
 
 
 def _channel(a: Tensor) -> int:
@@ -319,8 +335,8 @@ def observe(setup: Setup) -> Seen:
     known = roles(setup.model)
     passes, gradients, broken = _passes(setup, batches, known)
     rates = _rates(setup)
-    if broken is not None:
-        return Seen(setup, passes, broken, known, gradients, repeats, rates)
+    if broken:
+        return Seen(setup, passes, True, known, gradients, repeats, rates)
     own, reference = None, dict[float, Trial]()
     if setup.optimizer is not None and math.isfinite(passes[0].loss):
         own = _trial(setup, batches[0], lambda model, optimizer: _peaked(optimizer, rates))
@@ -329,7 +345,7 @@ def observe(setup: Setup) -> Seen:
             reference[lr] = _trial(setup, batches[0], lambda m, _, lr=lr: torch.optim.Adam(m.parameters(), lr=lr))
             if reference[lr].left <= 0.5:
                 break
-    return Seen(setup, passes, None, known, gradients, repeats, rates, own, reference, _metric(setup))
+    return Seen(setup, passes, False, known, gradients, repeats, rates, own, reference, _metric(setup))
 
 
 def _take(epoch: Iterable[Any]) -> tuple[list[Any], bool | None]:
@@ -349,7 +365,7 @@ def _take(epoch: Iterable[Any]) -> tuple[list[Any], bool | None]:
     return batches, bool(pairs) and all(a.shape == b.shape and a.equal(b) for a, b in pairs)
 
 
-def _passes(setup: Setup, batches: list[Any], known: list[Role]) -> tuple[list[Pass], dict[str, str], str | None]:
+def _passes(setup: Setup, batches: list[Any], known: list[Role]) -> tuple[list[Pass], dict[str, str], bool]:
     """Each batch through one copy of the model."""
     (model,) = copied(setup.model)
     mine = dict(model.named_parameters(remove_duplicate=False))
@@ -361,9 +377,9 @@ def _passes(setup: Setup, batches: list[Any], known: list[Role]) -> tuple[list[P
         try:
             with _watching(model, seen), torch.enable_grad():
                 loss = setup.loss(model, batch)
-        except Exception as error:
+        except Exception:
             if any(c.wrong for c in seen.comparisons):
-                return passes, gradients, f"{type(error).__name__}: {' '.join(str(error).split())}"
+                return passes, gradients, True
             raise
         loss = scalar(loss)
         model.zero_grad()
@@ -376,7 +392,7 @@ def _passes(setup: Setup, batches: list[Any], known: list[Role]) -> tuple[list[P
             break
     if all(kind == "none" for kind in gradients.values()):
         raise InputError("The loss does not depend on the model's parameters: none of them gets a gradient.")
-    return passes, gradients, None
+    return passes, gradients, False
 
 
 _ORDER = ("none", "zero", "some", "not finite")

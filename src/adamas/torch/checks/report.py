@@ -88,13 +88,21 @@ class Report:
             grid.add_column(no_wrap=True)
         grid.add_column()
         for result in self._sorted():
+            if result.status == "skip":
+                continue
             mark, style, _ = STATUSES[result.status]
-            told = Text(result.evidence, style="dim" if result.status == "skip" else "")
-            grid.add_row(Text(mark, style), Text(result.code, style), Text(result.name, style), told)
+            grid.add_row(Text(mark, style), Text(result.code, style), Text(result.name, style), Text(result.evidence))
             if result.remedy:
                 grid.add_row("", "", "", Text(f"→ {result.remedy}", style="bold"))
+        reasons: dict[str, list[str]] = {}
+        for result in self.results:
+            if result.status == "skip":
+                reasons.setdefault(result.evidence, []).append(result.code)
+        left_out = [Text(f"– {', '.join(codes)}: {why}", style="dim") for why, codes in reasons.items()]
         color = next(style for s, (_, style, _) in STATUSES.items() if any(r.status == s for r in self.results))
-        return Group(Text(self.about), "", grid, "", Text(f"{self.verdict}; {self.seconds:.1f} s.", f"bold {color}"))
+        return Group(
+            Text(self.about), "", grid, *left_out, "", Text(f"{self.verdict}; {self.seconds:.1f} s.", f"bold {color}")
+        )
 
     def __str__(self) -> str:
         from rich.console import Console

@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader
 
 from adamas.errors import InputError, InputTypeError
 
+#: Where losses come from that compare outputs with targets.
+_CRITERIA = ("torch.nn.functional", "torch._C._nn")
+
 Schedule = LRScheduler | ReduceLROnPlateau
 
 
@@ -21,7 +24,7 @@ class Setup:
 
     model: nn.Module
     data: Iterable[Any]
-    loss: Callable[[nn.Module, Any], Any]
+    loss_fn: Callable[..., Any]
     optimizer: torch.optim.Optimizer | None = None
     schedule: Schedule | Callable[[int], float] | None = None
     steps: int | None = None
@@ -45,7 +48,7 @@ class Setup:
                 "The data are an iterator: batches taken from it would be missing in training; give the DataLoader "
                 "itself or a list of batches."
             )
-        for name in ("loss", "validate"):
+        for name in ("loss_fn", "validate"):
             value = getattr(given, name)
             if not (callable(value) or (value is None and name == "validate")):
                 raise InputTypeError(f"{name} is {value!r}: it must be a function of the model.")
@@ -67,6 +70,18 @@ class Setup:
         clip = given.clip_grad_norm
         if clip is not None and not (isinstance(clip, Real) and 0 < float(clip) < float("inf")):
             raise InputError(f"clip_grad_norm is {clip!r}: it must be a finite number above 0, or None.")
+
+    def loss(self, model: nn.Module, batch: Any) -> Any:
+        """Of a batch."""
+        if not (isinstance(self.loss_fn, nn.Module) or getattr(self.loss_fn, "__module__", "") in _CRITERIA):
+            return self.loss_fn(model, batch)
+        if not (isinstance(batch, tuple | list) and len(cast(list[Any], batch)) == 2):
+            raise InputTypeError(
+                f"A batch is a {type(batch).__name__}, and a loss of torch.nn takes pairs of inputs and targets: give "
+                "loss_fn as a function of model and batch."
+            )
+        inputs, targets = cast(list[Any], batch)
+        return self.loss_fn(model(inputs), targets)
 
     @property
     def clip(self) -> float | None:
