@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -54,11 +54,11 @@ def _checked(path: Path, steps: int | None) -> "Report":
     module = load_module(path)
     missing = [name for name in _NEEDED if not callable(getattr(module, name, None))]
     if missing:
-        what = "is a problem for plain NumPy, which is raced and not checked" if _is_numpy(module) else "lacks"
-        raise InputError(
-            f"{path} {what}{'' if _is_numpy(module) else f' the functions {chr(44).join(missing)}'}: a training "
-            "defines model(), batches() and loss(model, batch)."
+        numpy = all(callable(getattr(module, name, None)) for name in NUMPY)
+        what = (
+            "is a problem for plain NumPy, which is raced and not checked" if numpy else f"lacks {', '.join(missing)}"
         )
+        raise InputError(f"{path} {what}: a training defines model(), batches() and loss(model, batch).")
     torch: Any = need("torch", "torch")
     from adamas.torch import preflight
 
@@ -74,7 +74,7 @@ def _checked(path: Path, steps: int | None) -> "Report":
     try:
         return preflight(
             model,
-            data if isinstance(data, torch.utils.data.DataLoader) else _Epochs(path, module),
+            data if isinstance(data, torch.utils.data.DataLoader) else _Epochs(path, module.batches),
             optimizer,
             schedule,
             loss_fn=_blaming(path, module, "loss"),
@@ -84,10 +84,6 @@ def _checked(path: Path, steps: int | None) -> "Report":
         )
     except InputError as error:
         raise error if str(error).startswith(str(path)) else InputError(f"{path}: {error}") from None
-
-
-def _is_numpy(module: ModuleType) -> bool:
-    return all(callable(getattr(module, name, None)) for name in NUMPY)
 
 
 def _call(path: Path, module: ModuleType, name: str, *args: Any) -> Any:
@@ -110,9 +106,9 @@ def _blaming(path: Path, module: ModuleType, name: str) -> Callable[..., Any]:
 class _Epochs:
     """The file's batches, asked for anew in each epoch."""
 
-    def __init__(self, path: Path, module: ModuleType) -> None:
-        self._path, self._module = path, module
+    def __init__(self, path: Path, batches: Callable[[], Iterable[Any]]) -> None:
+        self._path, self._batches = path, batches
 
     def __iter__(self) -> Iterator[Any]:
         with blamed(self._path, "batches()"):
-            yield from self._module.batches()
+            yield from self._batches()

@@ -79,6 +79,8 @@ def preflight(
     things = [thing for thing in (optimizer, schedule, scaler) if thing is not None]
     snapshot = Snapshot(model, *things, loader=data)
     try:
+        for p in model.parameters():
+            p.grad = None  # the snapshot has it; a loss that goes round the copy would add to what is in it
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the checks say it better
             seen = observe(setup)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader
 
 from adamas.torch.checks.observe import FEW, Comparison, Seen, Trial
@@ -139,18 +140,15 @@ def labels_range(seen: Seen) -> Verdict:
         if not len(labels):
             continue
         span = f"from {labels.min():.4g} to {labels.max():.4g}"
-        allowed = {
-            "classes": f"{first.classes} outputs allow 0 to {first.classes - 1}",
-            "binary": "0 to 1 is allowed",
-            "numbers": "they must be finite",
+        allowed, remedy = {
+            "classes": (
+                f"{first.classes} outputs allow 0 to {first.classes - 1}",
+                "Number the classes from 0, with an output for each; mark what is to be left out with ignore_index.",
+            ),
+            "binary": ("0 to 1 is allowed", "Give 0 for no and 1 for yes."),
+            "numbers": ("they must be finite", "Fill or drop the rows that have them."),
         }[first.kind]
         if wrong:
-            remedy = {
-                "classes": f"Number the classes from 0, or give the model {int(labels.max()) + 1} outputs; mark what "
-                "is to be left out with ignore_index.",
-                "binary": "Give 0 for no and 1 for yes.",
-                "numbers": "Fill or drop the rows that have them.",
-            }[first.kind]
             said = f"{wrong:,} of {len(labels):,} labels of {first.function} cannot be: they go {span}, {allowed}"
             return "fail", f"{said}.", remedy
         told.append(f"{_n(len(labels), 'label')} {span}; {allowed}")
@@ -430,7 +428,7 @@ def one_batch(seen: Seen) -> Verdict:
             "ReLU or a second softmax, a loss of the wrong sign.",
         )
     said = f"On one batch {name} takes the loss {_course(best)}"
-    if seen.own is not None and not seen.own.left <= 0.95:
+    if seen.own is not None and not seen.own.left <= 0.995:
         return (
             "fail" if not seen.own.left <= 1 else "warn",
             f"{said}; the optimizer as it is set {_course(seen.own)}.",
@@ -581,10 +579,10 @@ def schedule_length(seen: Seen) -> Verdict:
     if not peak:
         return _skip("η is never above 0: see P15.")
     if not rates.whole:
-        if steps[-1] < 0.99 * setup.steps and type(setup.schedule).__name__ == "OneCycleLR":
+        if isinstance(setup.schedule, lr_scheduler.OneCycleLR):
             return (
                 "fail",
-                f"The schedule ends at step {steps[-1]:,}, and the run at {setup.steps:,}.",
+                f"The schedule ends at step {setup.schedule.total_steps:,}, and the run at {setup.steps:,}.",
                 f"Make it {setup.steps:,} steps long.",
             )
         return _skip(f"η was followed for {steps[-1]:,} of {setup.steps:,} steps only, for lack of time.")
@@ -602,7 +600,8 @@ def schedule_length(seen: Seen) -> Verdict:
         low = i if values[i] <= 0.1 * peak else low
         if low and values[i] >= 0.3 * peak and "Cyclic" not in type(setup.schedule).__name__:
             if i - low == 1 and last <= 0.3 * peak:
-                continue  # a restart, and it ends where it should
+                low = 0  # a restart, and the last cycle ends where it should
+                continue
             return (
                 "warn",
                 f"η has fallen to {values[low] / peak:.2g} of its peak by step {steps[low]:,} and rises again, to "

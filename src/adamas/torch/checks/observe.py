@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torch.overrides import TorchFunctionMode
 
 from adamas.errors import InputError, InputTypeError
@@ -138,12 +138,8 @@ class Rates:
     @property
     def warmup(self) -> int:
         """Steps until η has come to its peak; 0 if it begins there."""
-        at = next(step for step, value in zip(self.steps, self.values, strict=True) if value >= 0.99 * self.peak)
+        at = next(step for step, value in zip(self.steps, self.values, strict=True) if value == self.peak)
         return 0 if self.values[0] >= 0.9 * self.peak else at
-
-    @property
-    def constant(self) -> bool:
-        return min(self.values) == self.peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +294,11 @@ def copied(*things: Any) -> Any:
         InputError: where something cannot be copied.
     """
     try:
-        return copy.deepcopy(things)
+        made = copy.deepcopy(things)
+        for thing in made:
+            if isinstance(thing, torch.optim.LBFGS):  # whose copy forgets what it steps
+                vars(thing).update(_params=thing.param_groups[0]["params"], _numel_cache=None)
+        return made
     except Exception as error:
         message = " ".join(str(error).split()).rstrip(".")
         raise InputError(
@@ -468,7 +468,7 @@ def _rates(setup: Setup) -> Rates | None:
     if setup.optimizer is None or not all("lr" in group for group in setup.groups):
         return None
     now = tuple(float(group["lr"]) for group in setup.groups)
-    if setup.schedule is None or setup.steps is None:
+    if setup.schedule is None or setup.steps is None or isinstance(setup.schedule, ReduceLROnPlateau):
         return Rates((1,), (max(now),), setup.schedule is None, now)
     memo: dict[int, Any] = {id(p): p for group in setup.groups for p in group["params"]}
     memo |= {id(s): {} for s in setup.optimizer.state.values()}
