@@ -11,6 +11,7 @@
 
 from adamas.optimizer import CLASSES
 from adamas.torch.optimizer import Optimizer, optimizer
+from adamas.torch.scheduler import Scheduler, schedule
 
 __all__ = [
     "ADOPT",
@@ -26,8 +27,10 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "Scheduler",
     "SparseAdam",
     "optimizer",
+    "schedule",
 ]
 
 #: What torch's classes take by position after the arguments that all fronts have.
