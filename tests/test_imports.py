@@ -14,7 +14,7 @@ ROOT = Path(adamas.__file__).parent
 #: From the bottom up: a room may import from its own floor and those below.
 FLOORS = [
     ["errors"],
-    ["intrinsics", "hyperparameters", "tail", "checkpoint"],
+    ["intrinsics", "hyperparameters", "tail", "checkpoint", "schedules"],
     ["dialect"],
     ["driver"],
     ["registry"],
@@ -24,7 +24,7 @@ FLOORS = [
     ["arrays"],
     ["loading"],
     ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
-    ["numpy", "torch"],
+    ["numpy", "torch", "keras"],
     ["problems", "recipes"],
     ["race", "plan"],
     ["bench"],

@@ -13,6 +13,15 @@ from adamas.registry import Rule, rule, rules
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    if name == "schedules":  # which imports NumPy, and so waits until it is asked for
+        import adamas.schedules
+
+        return adamas.schedules
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "InputError",
     "Rule",

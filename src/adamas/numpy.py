@@ -23,10 +23,11 @@ from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
 from adamas.engine import POOL, Crew, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
-from adamas.loading import load
+from adamas.loading import count, load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
 from adamas.rangetest import END, NUM_ITER, START, TRIAL, Feed, RangeTest, Rates, check, range_test
 from adamas.registry import Rule, find
+from adamas.schedules import Schedule, parse
 from adamas.snapshot import Snapshot
 from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail
@@ -187,7 +188,9 @@ class Optimizer:
         params: an array, a list of arrays, a dict of arrays, or a list of groups, each a dict with ``params`` (any of
             the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
             complex, of any layout, and are changed in place.
-        lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
+        lr: the learning rate, or a schedule whose values it is (``1e-3 * f``), asked at each step by the group's
+            ``lr_step``, the number of steps that have moved something; and the other hyperparameters of the rule, see
+            `adamas.rules`. A schedule that moves β₁ moves ``betas[0]``, or ``momentum``.
         clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry: what the step does
             beside the rule, in the same pass over memory, and how it keeps its moments; see `adamas.tail.Tail`.
 
@@ -208,7 +211,7 @@ class Optimizer:
         tail = Tail(**{name: hyper.pop(name) for name in OPTIONS})
         if tail.state_dtype == "bfloat16":
             raise InputError("NumPy has no bfloat16: give state_dtype='int8', or 'float32'.")
-        self.rule.check({name: number(name, value) for name, value in hyper.items()})
+        self.rule.check(_numbers(hyper))
         self.param_groups: list[dict[str, Any]] = []
         self.state = States()
         self._keys: list[Any] = []
@@ -247,7 +250,7 @@ class Optimizer:
     def rule_hyper(self, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         """A group's hyperparameters, checked."""
         merged = {**hyper, **options}
-        self.rule.hyper({name: number(name, value) for name, value in merged.items()})
+        self.rule.hyper(_numbers(merged))
         return merged
 
     def step(self, grads: Any) -> None:
@@ -268,7 +271,10 @@ class Optimizer:
             InputError: where a gradient does not fit; nothing is changed.
         """
         params = [array for group in self.param_groups for array in group["params"]]
-        self._stepper.step(self.param_groups, self.state, self._keys, params, self._arranged(grads))
+        groups, self._stepper.also = self.param_groups, None
+        if any(isinstance(group["lr"], Schedule) for group in groups):
+            groups, self._stepper.also = _scheduled(groups)
+        self._stepper.step(groups, self.state, self._keys, params, self._arranged(grads))
 
     @property
     def last(self) -> Last:
@@ -304,13 +310,14 @@ class Optimizer:
         return [np.asarray(g) if isinstance(g, np.generic | float) else g for g in arranged]
 
     def state_dict(self) -> dict[str, Any]:
-        """States and hyperparameters, copied: what `load_state_dict` takes."""
+        """States and hyperparameters, copied: what `load_state_dict` takes. A schedule is written as its expression."""
         start = 0
         groups: list[dict[str, Any]] = []
         for group in self.param_groups:
             keys = self._keys[start : start + len(group["params"])]
             start += len(keys)
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": keys})
+            told = {"lr": repr(group["lr"])} if isinstance(group["lr"], Schedule) else {}
+            groups.append({**{k: v for k, v in group.items() if k != "params"}, **told, "params": keys})
         state = {key: {k: np.array(v) for k, v in state.peek().items()} for key, state in self.state.items()}
         return {"state": state, "param_groups": copy.deepcopy(groups)}
 
@@ -321,9 +328,11 @@ class Optimizer:
             InputError: where it does not fit this optimizer; nothing is changed.
         """
         names = [f"parameter {key!r}" for key in self._keys]
+        given, known = _with_schedules(state_dict), {**self.rule.defaults, "lr_step": None}
         groups, states, _ = load(
-            self.rule, self._stepper.tail, _ARRAYS, state_dict, self.param_groups, names, self.rule.defaults, {}, False
+            self.rule, self._stepper.tail, _ARRAYS, given, self.param_groups, names, known, {}, False
         )
+        _set_clocks(groups, max((float(state["step"]) for state in states.values() if state), default=0.0))
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 
@@ -415,6 +424,60 @@ def find_lr(
             unbroken(restore)
         finally:
             unbroken(restore)
+
+
+def _at(hyper: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """A group's hyperparameters where its ``lr`` is a schedule, at a step."""
+    schedule: Schedule = hyper["lr"]
+    now = {**hyper, "lr": schedule(step)}
+    if schedule.momentum is not None:
+        if "betas" in hyper:
+            now["betas"] = (schedule.momentum(step), *hyper["betas"][1:])
+        elif "momentum" in hyper:
+            now["momentum"] = schedule.momentum(step)
+        else:
+            raise InputError(f"{schedule} moves the momentum, and this rule has none: give momentum=None.")
+    return now
+
+
+def _numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as they are checked: a schedule as its first value."""
+    now = _at(hyper, 0) if isinstance(hyper["lr"], Schedule) else hyper
+    return {name: number(name, value) for name, value in now.items()}
+
+
+def _scheduled(groups: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Callable[[], None]]:
+    """The groups at their schedules' present step, and what makes it the next one."""
+    clocks = [(group, group.get("lr_step", 0)) for group in groups if isinstance(group["lr"], Schedule)]
+    now = [_at(group, group.get("lr_step", 0)) if isinstance(group["lr"], Schedule) else group for group in groups]
+
+    def advance() -> None:
+        for group, step in clocks:
+            group["lr_step"] = step + 1
+
+    return now, advance
+
+
+def _with_schedules(state_dict: Any) -> Any:
+    """A state dict whose schedules are no longer expressions."""
+    groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
+    if not isinstance(groups, list | tuple):
+        return state_dict  # which `load` refuses
+    read = [
+        {**group, "lr": parse(group["lr"])}
+        if isinstance(group, Mapping) and isinstance(group.get("lr"), str)
+        else group
+        for group in groups
+    ]
+    return {**state_dict, "param_groups": read}
+
+
+def _set_clocks(groups: Sequence[dict[str, Any]], taken: float) -> None:
+    """A state dict that has a schedule, but not how far it has come, has come as far as its parameters."""
+    for k, group in enumerate(groups):
+        step = group.pop("lr_step")
+        if isinstance(group["lr"], Schedule):
+            group["lr_step"] = int(taken if step is None else count(f"group {k}", "lr_step", step))
 
 
 def _is_groups(params: Any) -> bool:

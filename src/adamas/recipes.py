@@ -5,10 +5,8 @@
 >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
 >>> recipe = adamas.recipes.general(model, steps=3000, batch_size=128)
 >>> print(recipe.code())
-from torch.optim.lr_scheduler import LambdaLR
-<BLANKLINE>
-from adamas.recipes import WarmupCosine
-from adamas.torch import AdamW, decay_groups
+from adamas.schedules import cosine, warmup
+from adamas.torch import AdamW, decay_groups, schedule
 <BLANKLINE>
 optimizer = AdamW(
     decay_groups(model, weight_decay=0.01),
@@ -17,7 +15,7 @@ optimizer = AdamW(
     eps=1e-08,
     clip_grad_norm=1.0,
 )
-schedule = LambdaLR(optimizer, WarmupCosine(steps=3000, warmup=300, floor=0.0))
+scheduler = schedule(optimizer, warmup(300) >> cosine(2700))
 
 torch is imported when a recipe is called, not before.
 """
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
+
+    from adamas.schedules import Schedule
 
 _OURS = "Adamas"
 _KINGMA = "Kingma & Ba 2015, Alg. 1"
@@ -145,35 +145,6 @@ def _rate(name: str, value: Any) -> float:
     return float(value)
 
 
-# -- the schedule ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class WarmupCosine:
-    """Factor of η: linear from 1/warmup to 1, then half a cosine to the floor; for torch's ``LambdaLR``.
-
-    Args:
-        steps: of the run.
-        warmup: steps until η is whole.
-        floor: factor at the end.
-
-    >>> factor = WarmupCosine(steps=10, warmup=2, floor=0.1)
-    >>> factor(0), factor(1), factor(6), factor(10)
-    (0.5, 1.0, 0.55, 0.1)
-    """
-
-    steps: int
-    warmup: int
-    floor: float
-
-    def __call__(self, done: int) -> float:
-        """The factor after so many steps, which is that of the next one."""
-        if done < self.warmup:
-            return (done + 1) / self.warmup
-        part = min(1.0, (done - self.warmup) / max(1, self.steps - self.warmup))
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * part)) / 2
-
-
 # -- recipes ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,7 +175,7 @@ class Recipe:
     choices: tuple[Choice, ...]
     names: dict[str, list[str]]
     _arguments: dict[str, Any]
-    _factor: WarmupCosine
+    _factor: "Schedule"
 
     @property
     def clip_grad_norm(self) -> float | None:
@@ -216,11 +187,10 @@ class Recipe:
         decay = f"decay_groups(model, weight_decay={self._arguments['weight_decay']!r})"
         rest = [f"{name}={value!r}" for name, value in self._arguments.items() if name != "weight_decay"]
         return (
-            "from torch.optim.lr_scheduler import LambdaLR\n\n"
-            "from adamas.recipes import WarmupCosine\n"
-            f"from adamas.torch import {kind}, decay_groups\n\n"
+            "from adamas.schedules import cosine, warmup\n"
+            f"from adamas.torch import {kind}, decay_groups, schedule\n\n"
             f"optimizer = {kind}(\n" + "".join(f"    {line},\n" for line in [decay, *rest]) + ")\n"
-            f"schedule = LambdaLR(optimizer, {self._factor!r})"
+            f"scheduler = schedule(optimizer, {self._factor!r})"
         )
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
@@ -364,7 +334,7 @@ def vision(model: "nn.Module", *, steps: int, batch_size: int) -> Recipe:
         Choice("clipping", None, "the papers train without", "Goyal et al. 2017, §5.1"),
     ]
     arguments = {"lr": scaled.lr, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
-    return _recipe("vision", "SGD", model, choices, arguments, WarmupCosine(steps, warmup, 0.0))
+    return _recipe("vision", "SGD", model, choices, arguments, steps, warmup, 0.0)
 
 
 def large_batch(model: "nn.Module", *, steps: int, batch_size: int) -> Recipe:
@@ -465,7 +435,7 @@ def _adamw(
         "clip_grad_norm": 1.0,
         "weight_decay": decay.value,
     }
-    return _recipe(name, "AdamW", model, choices, arguments, WarmupCosine(steps, warmup.value, floor.value))
+    return _recipe(name, "AdamW", model, choices, arguments, steps, warmup.value, floor.value)
 
 
 _PLURALS = {"bias": "biases", "norm": "norms", "embedding": "embeddings", "vector": "vectors"}
@@ -477,13 +447,17 @@ def _recipe(
     model: "nn.Module",
     choices: list[Choice],
     arguments: dict[str, Any],
-    factor: WarmupCosine,
+    steps: int,
+    warmup_steps: int,
+    floor: float,
 ) -> Recipe:
-    from torch.optim.lr_scheduler import LambdaLR
-
     import adamas.torch
+    from adamas.schedules import cosine, warmup
     from adamas.torch.roles import decay_groups, roles
 
+    factor = warmup(warmup_steps)
+    if steps > warmup_steps:
+        factor = factor >> cosine(steps - warmup_steps, floor=floor)
     rest = {name: value for name, value in arguments.items() if name != "weight_decay"}
     optimizer = getattr(adamas.torch, kind)(decay_groups(model, arguments["weight_decay"]), **rest)
     known = roles(model)
@@ -498,8 +472,8 @@ def _recipe(
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     reason += f". Frozen, left out: {frozen:,}" if frozen else ""
     lines = (
-        Choice("optimizer", kind, f"for {factor.steps:,} steps", ""),
+        Choice("optimizer", kind, f"for {steps:,} steps", ""),
         *choices,
         Choice("parameters", f"{counts[True]:,}", reason, _NO_DECAY),
     )
-    return Recipe(name, optimizer, LambdaLR(optimizer, factor), lines, names, arguments, factor)
+    return Recipe(name, optimizer, adamas.torch.schedule(optimizer, factor), lines, names, arguments, factor)

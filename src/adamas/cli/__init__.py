@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",
     "rules": "List the registered update rules.",
+    "schedule": "Show a learning-rate schedule: its values, and a picture of it.",
     "show": "Print the kernel text that a rule is lowered to.",
 }
 """Every command, in a file of its name, imported when it is called; with its line in the help."""
