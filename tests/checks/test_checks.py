@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import adamas.torch
 from adamas import recipes
+from adamas.schedules import cosine, warmup
 from adamas.torch import decay_groups, preflight
 from adamas.torch.checks.checks import CHECKS
 
@@ -215,7 +216,7 @@ def elsewhere(optimizer):
     return lr_scheduler.LambdaLR(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0), lambda t: 1.0)
 
 
-def cosine(length):
+def torch_cosine(length):
     return lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, length)
 
 
@@ -380,9 +381,9 @@ SCENES = {
         ("fail", lambda: training(optimizer=adamw(), schedule=factor(lambda t: 0.9**t)), "thousandth"),
         ("warn", lambda: training(optimizer=adamw(), schedule=factor(lambda t: max(0, 1 - t / 460))), "8% of"),
         ("fail", lambda: training(optimizer=adamw(), schedule=one_cycle(300)), "ends at step 300"),
-        ("warn", lambda: training(optimizer=adamw(), schedule=cosine(5000)), "still falls"),
-        ("warn", lambda: training(optimizer=adamw(), schedule=cosine(20)), "rises again"),
-        ("warn", lambda: training(optimizer=adamw(), schedule=cosine(300)), "rises again"),
+        ("warn", lambda: training(optimizer=adamw(), schedule=torch_cosine(5000)), "still falls"),
+        ("warn", lambda: training(optimizer=adamw(), schedule=torch_cosine(20)), "rises again"),
+        ("warn", lambda: training(optimizer=adamw(), schedule=torch_cosine(300)), "rises again"),
         (
             "warn",
             lambda: training(optimizer=adamw(), schedule=lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 240)),
@@ -393,7 +394,7 @@ SCENES = {
             lambda: training(optimizer=adamw(), schedule=lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 250)),
             "at step 500",
         ),
-        ("pass", lambda: training(optimizer=adamw(), schedule=cosine(500)), "at step 500"),
+        ("pass", lambda: training(optimizer=adamw(), schedule=torch_cosine(500)), "at step 500"),
         ("pass", lambda: training(optimizer=adamw(), schedule=one_cycle(500)), ""),
         ("pass", lambda: training(optimizer=adamw(), schedule=factor(lambda t: 1.0)), "1 of its peak"),
         ("pass", lambda: training(optimizer=adamw(), schedule=lambda o: lambda t: 1 - t / 600), "0.17 of its peak"),
@@ -546,5 +547,9 @@ def test_a_schedule_too_long_to_be_followed_step_by_step():
     arguments = {"optimizer": adamw(betas=(0.9, 0.999)), "steps": 10**9}
     report = preflight(**training(**arguments, schedule=factor(lambda t: 1 - t / 1.2e9)))
     assert report["P17"].status == "pass" and "0.17 of its peak" in report["P17"].evidence
+    report = preflight(**training(**arguments, schedule=lambda o: warmup(10**8) >> cosine(9 * 10**8, floor=0.3)))
+    assert report["P17"].status == "pass" and "0.3 of its peak" in report["P17"].evidence
+    made = lambda o: adamas.torch.schedule(o, warmup(10**8) >> cosine(9 * 10**8, floor=0.3))  # noqa: E731
+    assert preflight(**training(**arguments, schedule=made))["P17"].evidence == report["P17"].evidence
     report = preflight(**training(**arguments, schedule=lambda o: lr_scheduler.StepLR(o, 10**6)))
     assert report["P17"].status == "skip" and "for lack of time" in report["P17"].evidence

@@ -204,3 +204,10 @@ def test_an_optimizer_s_own_clipping_counts():
     for options, status in (({}, "warn"), ({"clip_grad_norm": 0.5}, "pass"), ({"clip_grad_value": 2.0}, "pass")):
         report = preflight(model, GOOD["data"], AdamW(model.parameters(), **options), loss_fn=loss)
         assert report["P21"].status == status
+
+
+def test_the_page_has_a_row_for_every_check():
+    page = (ROOT / "docs" / "check.md").read_text()
+    told = re.findall(r"^\| (P\d\d [\w-]+) \|", page, re.M)
+    report = preflight(**GOOD, loss_fn=nn.functional.mse_loss)
+    assert told == [f"{result.code} {result.name}" for result in report.results]

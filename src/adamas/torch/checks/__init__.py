@@ -42,7 +42,7 @@ def preflight(
         data: gives batches when iterated over, an epoch each time: a DataLoader, or a list.
         optimizer: any of torch's protocol, or None: then what concerns it is not checked.
         schedule: one of torch's, stepped once after each step of the optimizer; or a function from the number of steps
-            done to the factor of η.
+            done to the factor of η, as those of `adamas.schedules`.
         loss_fn: called as ``loss_fn(model, batch)``, returns a scalar tensor; it must call the model that it is given.
             A loss of torch.nn, a module or a function of torch.nn.functional, is called as ``loss_fn(model(inputs),
             targets)``: each batch is a pair.

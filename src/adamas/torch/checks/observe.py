@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from adamas.errors import InputError, InputTypeError
 from adamas.torch.checks.setup import Setup
 from adamas.torch.roles import Role, roles
+from adamas.torch.scheduler import Scheduler
 
 BATCHES = 8
 """That are looked at, or fewer if `PATIENCE` runs out."""
@@ -490,10 +491,13 @@ def _rates(setup: Setup) -> Rates | None:
                 break
             steps.append(step)
             rows.append(tuple(float(group["lr"]) for group in optimizer.param_groups))
-    if steps[-1] < setup.steps and isinstance(schedule, LambdaLR):
+    if steps[-1] < setup.steps and isinstance(schedule, LambdaLR | Scheduler):
         first = schedule.last_epoch - len(steps) + 1
         steps = [round(1 + i * (setup.steps - 1) / 2000) for i in range(2001)]
-        pairs = list(zip(schedule.base_lrs, schedule.lr_lambdas, strict=True))
+        factors = schedule.lr_lambdas if isinstance(schedule, LambdaLR) else schedule.schedules
+        if len(factors) == 1:
+            factors = factors * len(rows[0])
+        pairs = list(zip(schedule.base_lrs, factors, strict=True))
         rows = [tuple(float(base) * f(first + step - 1) for base, f in pairs) for step in steps]
     peaks = tuple(max(column) for column in zip(*rows, strict=True))
     return Rates(tuple(steps), tuple(max(row) for row in rows), steps[-1] == setup.steps, peaks)
