@@ -51,6 +51,14 @@ def test_every_example_is_here():
         assert len(path.read_text().splitlines()) < 55
 
 
+def test_a_warning_is_no_failure(tmp_path, capsys):
+    path = tmp_path / "t.py"
+    path.write_text((SICK / "healthy.py").read_text().replace("def validate", "def judged"))
+    status, out, _ = run(capsys, path, "--json")
+    told = json.loads(out)
+    assert status == 0 and told["ok"] and told["counts"]["warn"] == 1 and told["counts"]["fail"] == 0
+
+
 def test_one_file_serves_a_race_and_a_check(capsys):
     status, out, _ = run(capsys, ROOT / "examples" / "my_problem.py")
     assert status == 0 and "warned" not in out and "failed" not in out

@@ -220,3 +220,14 @@ def test_an_optimizer_that_wants_a_closure():
     )
     assert report["P13"].status == "pass" and "the optimizer" in report["P13"].evidence
     assert _bytes(model.weight) == before
+
+
+def test_the_trial_keeps_its_dropout():
+    """So that the loss falls for what is learnt alone, and stands still where nothing is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 32), nn.Dropout(0.5), nn.Linear(32, 1))
+    x = torch.randn(16, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    report = preflight(model, [(x, x[:, :1])], optimizer, loss_fn=nn.functional.mse_loss)
+    first, last = report["P13"].evidence.split("as it is set from ")[1].split(" in ")[0].split(" to ")
+    assert first == last and report["P13"].status == "warn"

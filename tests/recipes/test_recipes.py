@@ -77,6 +77,12 @@ def test_a_tied_weight_comes_once_and_does_not_decay(first):
     assert "Tied: " in str(recipe)
 
 
+def test_two_names_in_one_module_are_both_told():
+    module = Own()
+    module.again = module.matrix
+    assert [role.names for role in roles(module)][2] == ("matrix", "again")
+
+
 def test_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     model[0].requires_grad_(False)
@@ -192,6 +198,8 @@ def test_values_are_such_as_can_train(name, steps, batch_size):
 def test_the_papers_values_at_the_papers_batch():
     general = recipes.general(nn.Linear(2, 1), steps=10**6, batch_size=128).optimizer.param_groups[0]
     assert (general["initial_lr"], general["betas"], general["eps"]) == (1e-3, (0.9, 0.999), 1e-8)
+    doubled = recipes.general(nn.Linear(2, 1), steps=10**6, batch_size=256).optimizer.param_groups[0]
+    assert (doubled["initial_lr"], doubled["betas"][1]) == (pytest.approx(1e-3 * 2**0.5), pytest.approx(0.998))
     vision = recipes.vision(nn.Linear(2, 1), steps=90, batch_size=8192)
     assert vision.optimizer.param_groups[0]["initial_lr"] == pytest.approx(3.2)  # Goyal et al. 2017, Table 1
     assert vision.schedule.get_last_lr() == pytest.approx([3.2 / 5] * 2)
