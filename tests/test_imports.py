@@ -23,7 +23,7 @@ FLOORS = [
     ["engine", "addresses", "state"],
     ["arrays"],
     ["loading"],
-    ["optimizer"],
+    ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
     ["numpy", "torch"],
     ["problems"],
     ["race", "plan"],
