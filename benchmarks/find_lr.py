@@ -2,12 +2,13 @@
 
     python -m benchmarks.find_lr [--seeds 3] [--jobs 2] [--tasks digits_mlp,logistic]
 
-Each pair of task and optimizer is trained for 300 steps at each of 13 constant η, half a decade apart, from 10⁻⁵ to 10, and at each suggestion, from the same start on the same mini-batches. A suggestion is good if its loss is at most
-10 % above the best of the 13. The loss is the training loss, its mean over the last 100 mini-batches, which is what
-a range test can see; next to it the loss on rows held back, which it cannot.
+Each pair of task and optimizer is trained for 300 steps at each of 13 constant η, half a decade apart, from 10⁻⁵ to 10,
+and at each suggestion, from the same start on the same mini-batches. A suggestion is good if its loss is at most 10 %
+above the best of the 13. The loss is the training loss, its mean over the last 100 mini-batches, which is what a range
+test can see; next to it the loss on rows held back, which it cannot.
 
-The rule was fixed on one half of the tasks (`FIXED_ON`) and then run on the other (`UNSEEN`). What is compared bit for bit before and after
-each test is counted too.
+The rule was fixed on one half of the tasks (`FIXED_ON`) and then run on the other (`UNSEEN`). What a test may change is
+compared bit for bit before and after, and counted.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -163,7 +164,7 @@ class Snapshot:
         self._add("tensors", undo)
 
     def _array(self, array: Any) -> None:
-        own = array[tuple(slice(0, 1) if not stride else slice(None) for stride in array.strides)]
+        own = array[(*(slice(0, 1) if not stride else slice(None) for stride in array.strides), ...)]
         kept = own.copy()
 
         def undo() -> None:
@@ -207,13 +208,15 @@ class Snapshot:
         self._add("dicts and lists", undo)
 
     def _state(self, thing: Any, kind: str) -> None:
+        get: Callable[..., Any]
+        put: Callable[..., Any]
         if hasattr(thing, "load_state_dict"):
             get, put = thing.state_dict, thing.load_state_dict
         elif isinstance(thing, random.Random):
             get, put = thing.getstate, thing.setstate
         elif isinstance(thing, np.random.Generator):
             bits: Any = thing.bit_generator
-            get, put = (lambda: bits.state), (lambda state: setattr(bits, "state", state))
+            get, put = partial(getattr, bits, "state"), partial(setattr, bits, "state")
         else:
             get, put = thing.get_state, thing.set_state
         kept = copy.deepcopy(get())

@@ -46,7 +46,7 @@ def find_lr(
         optimizer: of torch.optim, of this library, any.
         loader: mini-batches; is gone through again where it is too short.
         loss_fn: called as ``loss_fn(model, batch)``, returns a scalar tensor. A loss of torch.nn, a module or a
-            function of torch.nn.functional, is called as ``loss_fn(model(inputs), targets)`` where each batch is a pair.
+            function of torch.nn.functional, is called as ``loss_fn(model(inputs), targets)``: each batch is a pair.
         step: instead of ``loss_fn``: a whole training step of your own, ``step(batch)``, which calls
             ``optimizer.step()`` itself and returns the loss from before that.
         start, end: the range of η, of the group with the largest; all groups keep their ratios.
