@@ -14,7 +14,7 @@ ROOT = Path(adamas.__file__).parent
 #: From the bottom up: a room may import from its own floor and those below.
 FLOORS = [
     ["errors"],
-    ["intrinsics", "hyperparameters", "checkpoint"],
+    ["intrinsics", "hyperparameters", "checkpoint", "schedules"],
     ["dialect"],
     ["driver"],
     ["registry"],
@@ -24,9 +24,9 @@ FLOORS = [
     ["engine", "addresses", "state"],
     ["arrays"],
     ["loading"],
-    ["optimizer"],
-    ["numpy", "torch"],
-    ["problems"],
+    ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
+    ["numpy", "torch", "keras"],
+    ["problems", "recipes"],
     ["race", "plan"],
     ["bench"],
     ["cli", "__main__"],

@@ -5,6 +5,7 @@ The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
 
 # Importing the package registers its rules; the name `adamas.rules` then goes to the function that lists them.
 import adamas.rules  # pyright: ignore[reportUnusedImport]
+from adamas import recipes
 from adamas.dialect import Scalar
 from adamas.errors import InputError
 from adamas.intrinsics import maximum, minimum, sign, sqrt, where
@@ -12,6 +13,15 @@ from adamas.late_switch import LateSwitch
 from adamas.registry import Rule, rule, rules
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name == "schedules":  # which imports NumPy, and so waits until it is asked for
+        import adamas.schedules
+
+        return adamas.schedules
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "InputError",
@@ -21,6 +31,7 @@ __all__ = [
     "__version__",
     "maximum",
     "minimum",
+    "recipes",
     "rule",
     "rules",
     "sign",

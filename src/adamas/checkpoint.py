@@ -71,7 +71,7 @@ def save(folder: str | os.PathLike[str], /, step: int, *, keep: int = 3, random:
     """
     step, keep, folder = _count("step", step, 0), _count("keep", keep, 1), Path(folder)
     if random:
-        parts["random"] = _Global()
+        parts["random"] = GlobalRandom()
     tensors: dict[str, Any] = {}
     states = {name: _encode(_state(name, part), name, tensors) for name, part in parts.items()}
     metadata = {"adamas": _FORMAT, "step": str(step), "parts": json.dumps(states, allow_nan=False)}
@@ -126,7 +126,7 @@ def load(folder: str | os.PathLike[str], /, *, random: bool = True, **parts: Any
         return None
     path, step, states = found
     if "random" in states:
-        parts["random"] = _Global()
+        parts["random"] = GlobalRandom()
     for name, part in parts.items():
         _check_fit(part, states[name], name)
     before = {name: copy.deepcopy(_state(name, part)) for name, part in parts.items()}
@@ -157,7 +157,7 @@ def _count(name: str, value: int, least: int) -> int:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-class _Global:
+class GlobalRandom:
     """The random generators that a program has without asking for them."""
 
     def state_dict(self) -> dict[str, Any]:

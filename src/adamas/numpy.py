@@ -12,7 +12,7 @@
 
 import copy
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, ClassVar
@@ -21,13 +21,16 @@ import numpy as np
 
 from adamas import late_switch
 from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
-from adamas.engine import POOL, Crew, Ints
+from adamas.engine import POOL, Crew, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
 from adamas.late_switch import Switched, switched
-from adamas.loading import load
+from adamas.loading import count, load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
+from adamas.rangetest import END, NUM_ITER, START, TRIAL, Feed, RangeTest, Rates, check, range_test
 from adamas.registry import Rule, find
+from adamas.schedules import Schedule, parse
+from adamas.snapshot import Snapshot
 from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail
 
@@ -184,10 +187,12 @@ class Optimizer:
         params: an array, a list of arrays, a dict of arrays, or a list of groups, each a dict with ``params`` (any of
             the three) and hyperparameters that differ from the others'. Arrays are float16, float32, float64 or
             complex, of any layout, and are changed in place.
-        lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`.
-        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry, late_switch: what the
-            step does beside the rule, in the same pass over memory, and how it keeps its moments; see
-            `adamas.tail.Tail`.
+        lr: the learning rate, or a schedule whose values it is (``1e-3 * f``), asked at each step by the group's
+            ``lr_step``, the number of steps that have moved something; and the other hyperparameters of the rule, see
+            `adamas.rules`. A schedule that moves β₁ moves ``betas[0]``, or ``momentum``.
+        clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, param_rounding, zero_grad, telemetry,
+            late_switch: what the step does beside the rule, in the same pass over memory, and how it keeps its moments;
+            see `adamas.tail.Tail`.
 
     Attributes:
         param_groups: list of dicts with ``params`` and the hyperparameters, which may be changed between steps.
@@ -249,7 +254,7 @@ class Optimizer:
         merged = {**hyper, **options}
         switching = self._stepper.tail.late_switch is not None
         own = {name: v for name, v in merged.items() if not (switching and name == "late_switch")}
-        self._stepper.rule.hyper({name: number(name, value) for name, value in own.items()})
+        self._stepper.rule.hyper(_numbers(own))
         if switching:
             late_switch.check(merged)
         return merged
@@ -272,7 +277,10 @@ class Optimizer:
             InputError: where a gradient does not fit; nothing is changed.
         """
         params = [array for group in self.param_groups for array in group["params"]]
-        self._stepper.step(self.param_groups, self.state, self._keys, params, self._arranged(grads))
+        groups, self._stepper.also = self.param_groups, None
+        if any(isinstance(group["lr"], Schedule) for group in groups):
+            groups, self._stepper.also = _scheduled(groups)
+        self._stepper.step(groups, self.state, self._keys, params, self._arranged(grads))
 
     @property
     def last(self) -> Last:
@@ -324,13 +332,14 @@ class Optimizer:
         return [np.asarray(g) if isinstance(g, np.generic | float) else g for g in arranged]
 
     def state_dict(self) -> dict[str, Any]:
-        """States and hyperparameters, copied: what `load_state_dict` takes."""
+        """States and hyperparameters, copied: what `load_state_dict` takes. A schedule is written as its expression."""
         start = 0
         groups: list[dict[str, Any]] = []
         for group in self.param_groups:
             keys = self._keys[start : start + len(group["params"])]
             start += len(keys)
-            groups.append({**{k: v for k, v in group.items() if k != "params"}, "params": keys})
+            told = {"lr": repr(group["lr"])} if isinstance(group["lr"], Schedule) else {}
+            groups.append({**{k: v for k, v in group.items() if k != "params"}, **told, "params": keys})
         state = {key: {k: np.array(v) for k, v in state.peek().items()} for key, state in self.state.items()}
         return {"state": state, "param_groups": copy.deepcopy(groups)}
 
@@ -342,8 +351,11 @@ class Optimizer:
         """
         names = [f"parameter {key!r}" for key in self._keys]
         rule, tail = self._stepper.rule, self._stepper.tail
-        defaults = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
-        groups, states, _ = load(rule, tail, _ARRAYS, state_dict, self.param_groups, names, defaults, {}, False)
+        known = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
+        known["lr_step"] = None
+        given = _with_schedules(state_dict)
+        groups, states, _ = load(rule, tail, _ARRAYS, given, self.param_groups, names, known, {}, False)
+        _set_clocks(groups, max((float(state["step"]) for state in states.values() if state), default=0.0))
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 
@@ -356,6 +368,139 @@ class Optimizer:
         groups = [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups]
         values = "; ".join(", ".join(f"{k}={v!r}" for k, v in group.items()) for group in groups)
         return f"{type(self).__name__}({len(self._keys)} arrays, {values})"
+
+
+def find_lr(
+    optimizer: Optimizer,
+    loader: Iterable[Any],
+    value_and_grad: Callable[[Any], tuple[Any, Any]],
+    *,
+    start: float = START,
+    end: float = END,
+    num_iter: int = NUM_ITER,
+    trial: int = TRIAL,
+    keep: Sequence[Any] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> RangeTest:
+    """Find a learning rate by a range test and some trials, and leave everything as it was.
+
+    The parameters are trained as `adamas.rangetest.range_test` describes, and then put back bit for bit, whether the
+    test ends, fails or is interrupted: with them the optimizer's states and groups, the random generators of Python,
+    NumPy and torch and those of the loader. The optimizer's learning rate is not changed.
+
+    Args:
+        optimizer: with the parameters.
+        loader: mini-batches; is gone through again where it is too short.
+        value_and_grad: called with a mini-batch, returns the loss at the present parameters and the gradients, in the
+            structure of the parameters.
+        start, end: the range of η, of the group with the largest; all groups keep their ratios.
+        num_iter: mini-batches of the sweep.
+        trial: steps of the last trials; 0 for the sweep alone, whose suggestions nobody has tried.
+        keep: what else ``value_and_grad`` changes: random generators, arrays.
+        tell: is told in a line how it goes; ``print``, for one.
+
+    Raises:
+        InputError: where it cannot be made; nothing is changed.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((256, 8))
+    >>> theta = np.zeros(8)
+    >>> def value_and_grad(rows):
+    ...     error = x[rows] @ (theta - 1)
+    ...     return (error**2).mean(), 2 * x[rows].T @ error / len(rows)
+    >>> result = find_lr(Adam(theta), np.arange(256).reshape(8, 32), value_and_grad)
+    >>> result.suggestion, result.confident
+    (0.1, True)
+    """
+    check(start, end, num_iter, trial)
+    feed, rates = Feed(loader), Rates(optimizer.param_groups)
+    snapshot = Snapshot(vars(optimizer), *keep, loader=loader)
+
+    def restore() -> None:
+        feed.rewind()
+        snapshot.restore()
+
+    def rewind() -> None:
+        restore()
+        optimizer._stepper = copy.copy(optimizer._stepper)  # pyright: ignore[reportPrivateUsage]
+
+    def step(lr: float) -> float:
+        rates.set(lr)
+        given: Any = value_and_grad(feed.next())
+        try:
+            loss, grads = given
+            loss = float(loss)
+        except (TypeError, ValueError):
+            raise InputTypeError(
+                f"value_and_grad returned {given!r:.60}: it must return the loss, one number, and the gradients."
+            ) from None
+        if math.isfinite(loss):
+            optimizer.step(grads)
+        return loss
+
+    try:
+        return range_test(
+            step, rewind, start=start, end=end, num_iter=num_iter, trial=trial, ratios=rates.ratios, tell=tell
+        )
+    finally:  # twice, since Ctrl-C may come before the first has begun
+        try:
+            unbroken(restore)
+        finally:
+            unbroken(restore)
+
+
+def _at(hyper: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """A group's hyperparameters where its ``lr`` is a schedule, at a step."""
+    schedule: Schedule = hyper["lr"]
+    now = {**hyper, "lr": schedule(step)}
+    if schedule.momentum is not None:
+        if "betas" in hyper:
+            now["betas"] = (schedule.momentum(step), *hyper["betas"][1:])
+        elif "momentum" in hyper:
+            now["momentum"] = schedule.momentum(step)
+        else:
+            raise InputError(f"{schedule} moves the momentum, and this rule has none: give momentum=None.")
+    return now
+
+
+def _numbers(hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as they are checked: a schedule as its first value."""
+    now = _at(hyper, 0) if isinstance(hyper["lr"], Schedule) else hyper
+    return {name: number(name, value) for name, value in now.items()}
+
+
+def _scheduled(groups: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Callable[[], None]]:
+    """The groups at their schedules' present step, and what makes it the next one."""
+    clocks = [(group, group.get("lr_step", 0)) for group in groups if isinstance(group["lr"], Schedule)]
+    now = [_at(group, group.get("lr_step", 0)) if isinstance(group["lr"], Schedule) else group for group in groups]
+
+    def advance() -> None:
+        for group, step in clocks:
+            group["lr_step"] = step + 1
+
+    return now, advance
+
+
+def _with_schedules(state_dict: Any) -> Any:
+    """A state dict whose schedules are no longer expressions."""
+    groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
+    if not isinstance(groups, list | tuple):
+        return state_dict  # which `load` refuses
+    read = [
+        {**group, "lr": parse(group["lr"])}
+        if isinstance(group, Mapping) and isinstance(group.get("lr"), str)
+        else group
+        for group in groups
+    ]
+    return {**state_dict, "param_groups": read}
+
+
+def _set_clocks(groups: Sequence[dict[str, Any]], taken: float) -> None:
+    """A state dict that has a schedule, but not how far it has come, has come as far as its parameters."""
+    for k, group in enumerate(groups):
+        step = group.pop("lr_step")
+        if isinstance(group["lr"], Schedule):
+            group["lr_step"] = int(taken if step is None else count(f"group {k}", "lr_step", step))
 
 
 def _is_groups(params: Any) -> bool:

@@ -12,7 +12,7 @@ shape and stride of every parameter, gradient and state is read again at each st
 import inspect
 import math
 import sys
-from collections.abc import Generator, Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -243,6 +243,7 @@ class Stepper:
 
     Attributes:
         last: what the last step says of itself.
+        also: what a front changes together with a step that moves; it may be called again after an interruption.
     """
 
     def __init__(self, rule: Rule, arrays: Arrays, tail: Tail, keys: Mapping[str, str] | None = None) -> None:
@@ -259,6 +260,7 @@ class Stepper:
         self.tail = tail
         self.keys = dict(keys or {})
         self.last = SILENT
+        self.also: Callable[[], None] | None = None
         self._until_telemetry = 0  # steps
         self._lent = False  # whether the parameters hold their averages
         self.scalars = ("step", *rule.source.scalars)
@@ -386,6 +388,8 @@ class Stepper:
                     self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
         self._scatter(scalars, plan.counts.size, counts)
+        if tasks and self.also is not None:
+            self.also()
         self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
 
     def _watch(

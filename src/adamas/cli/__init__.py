@@ -12,9 +12,12 @@ from adamas.errors import InputError, unknown
 
 COMMANDS = {
     "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
+    "check": "Check a training before it is begun: data, labels, model, optimizer, schedule.",
+    "find-lr": "Find a learning rate for a problem and an optimizer.",
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",
     "rules": "List the registered update rules.",
+    "schedule": "Show a learning-rate schedule: its values, and a picture of it.",
     "show": "Print the kernel text that a rule is lowered to.",
 }
 """Every command, in a file of its name, imported when it is called; with its line in the help."""
@@ -27,7 +30,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return getattr(import_module(f"adamas.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        return getattr(import_module(f"adamas.cli.{name}"), name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -15,6 +15,12 @@ and a NumPy problem
     validate(params) -> float               may be left out: then it is the loss
 
 Either may also set `higher_is_better = True` (where validate returns an accuracy) and `steps = 500`.
+
+`adamas check` takes the same torch file, and looks at what else it defines of a training:
+
+    optimizer(model)                        a torch optimizer, or one of `adamas.recipes`
+    schedule(optimizer)                     one of torch.optim.lr_scheduler, or a function of the step
+    clip_grad_norm, scaler, stopping        what the loop clips to, its GradScaler, what ends it early
 """
 
 from collections.abc import Iterator

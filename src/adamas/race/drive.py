@@ -81,6 +81,12 @@ class Stepper:
             self._all = self._foreign(entrant, problem, thing, tensors, lr)
         self.step = self._step_torch if problem.front == "torch" else self._step_bridged
 
+    def set(self, lr: float) -> None:
+        """Go on at this learning rate."""
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
     def _bridge(self) -> list[Any]:
         """Torch tensors over the very memory of the NumPy parameters."""
         import torch
@@ -128,7 +134,7 @@ class Stepper:
 
 
 @contextmanager
-def _one_thread(problem: Problem, entrant: Entrant) -> Generator[None]:
+def one_thread(problem: Problem, entrant: Entrant) -> Generator[None]:
     """One thread of torch and BLAS however many trials run at once, so that results do not depend on it."""
     from threadpoolctl import threadpool_limits
 
@@ -148,7 +154,7 @@ def _one_thread(problem: Problem, entrant: Entrant) -> Generator[None]:
 
 
 @contextmanager
-def _plainly(entrant: Entrant) -> Generator[None]:
+def plainly(entrant: Entrant) -> Generator[None]:
     """Errors of an optimizer that is not ours become one sentence with its name."""
     if entrant.file is not None:
         with blamed(entrant.file, entrant.label):
@@ -184,7 +190,7 @@ def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = No
     """
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(stderr))
-        stack.enter_context(_one_thread(problem, entrant))
+        stack.enter_context(one_thread(problem, entrant))
         if (problem.name, entrant.identity) not in _warm:
             _train(problem, entrant, Trial(trial.optimizer, trial.lr, trial.seed, 2), stop)
             _warm.add((problem.name, entrant.identity))
@@ -194,7 +200,7 @@ def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = No
 def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None) -> Outcome:
     clock = time.perf_counter
     training = problem.begin(trial.seed)
-    with _plainly(entrant):
+    with plainly(entrant):
         stepper = Stepper(entrant, problem, training, trial.lr)
     looks = {math.ceil(trial.steps * i / LOOKS) for i in range(1, LOOKS + 1)}
     metric, second = training.validate()
@@ -210,7 +216,7 @@ def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None) 
         if not math.isfinite(loss):
             diverged_at = step
             break
-        with _plainly(entrant):
+        with plainly(entrant):
             stepper_begun = clock()
             stepper.step()
         done = clock()

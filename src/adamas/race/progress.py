@@ -41,7 +41,7 @@ class Progress:
                 task = bar.add_task(text, total=total)
                 yield lambda _: bar.advance(task)
             return
-        self._line(f"{text}: {total} trials")
+        self.line(f"{text}: {total} trials")
         last, done = time.monotonic(), 0
 
         def advance(_: Any) -> None:
@@ -49,9 +49,9 @@ class Progress:
             done += 1
             if time.monotonic() - last > EVERY and done < total:
                 last = time.monotonic()
-                self._line(f"{text}: {done} of {total}")
+                self.line(f"{text}: {done} of {total}")
 
         yield advance
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
         self.say(f"[{time.monotonic() - self._begun:5.1f} s] {text}")

@@ -10,7 +10,11 @@
 """
 
 from adamas.optimizer import CLASSES
+from adamas.torch.checks import preflight
 from adamas.torch.optimizer import Optimizer, optimizer
+from adamas.torch.rangetest import find_lr
+from adamas.torch.roles import decay_groups
+from adamas.torch.scheduler import Scheduler, schedule
 
 __all__ = [
     "ADOPT",
@@ -26,8 +30,13 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "Scheduler",
     "SparseAdam",
+    "decay_groups",
+    "find_lr",
     "optimizer",
+    "preflight",
+    "schedule",
 ]
 
 #: What torch's classes take by position after the arguments that all fronts have.

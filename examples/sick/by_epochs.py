@@ -1,0 +1,37 @@
+"""The schedule counts epochs, and is stepped after every batch: η has sunk to nothing after 90 of 600 steps."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from adamas.torch import AdamW, decay_groups
+
+draw = torch.Generator().manual_seed(0)
+x = torch.randn(1280, 20, generator=draw)
+y = (x @ torch.randn(20, 5, generator=draw)).argmax(dim=1)
+steps = 600
+
+
+def model():
+    return nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 5))
+
+
+def batches():
+    return DataLoader(TensorDataset(x[:1024], y[:1024]), batch_size=64, shuffle=True)
+
+
+def loss(model, batch):
+    inputs, labels = batch
+    return nn.functional.cross_entropy(model(inputs), labels)
+
+
+def validate(model):
+    return (model(x[1024:]).argmax(dim=1) == y[1024:]).double().mean()
+
+
+def optimizer(model):
+    return AdamW(decay_groups(model, weight_decay=0.01), lr=1e-3, betas=(0.9, 0.98))
+
+
+def schedule(optimizer):
+    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=30, gamma=0.1)
