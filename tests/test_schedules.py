@@ -222,6 +222,24 @@ def test_a_restart_begins_where_it_should_however_far() -> None:
                     assert f(begin - 1) < 1, (multiplier, period, cycle)
 
 
+def test_between_two_steps_the_cycle_is_the_earlier_one() -> None:
+    for multiplier in (2, 3, 10):
+        f, begin = cosine_restarts(7, multiplier, floor=0.25), 0.0
+        for cycle in range(12):
+            begin += 7.0 * multiplier**cycle
+            assert f(float(np.nextafter(begin, 0))) == 0.25, (multiplier, cycle)
+
+
+def test_powers_have_the_same_bits_alone_and_in_arrays() -> None:
+    """NumPy itself has not: its power of one number by 2 is the square."""
+    at = np.arange(20_000)
+    for f in (exponential(0.9993), step_decay(7, factor=0.997), step_decay(3), cosine(20_000), one_cycle(19_999)):
+        assert f(at).tolist() == [f(t) for t in range(20_000)]
+    for power in (0.5, 1, 2, 2.5, 3):
+        f = polynomial(20_000, power=power)
+        assert f(at).tolist() == [f(t) for t in range(20_000)]
+
+
 def test_cycles_end_on_the_floor() -> None:
     f = cosine_restarts(10, 2, floor=0.1, cycles=3)
     assert f.length == 70 and f(69) > 0.1 and f(70) == f(10**9) == 0.1
