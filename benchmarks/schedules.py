@@ -2,7 +2,7 @@
 
     python -m benchmarks.schedules
 
-The largest difference over 10 000 steps from a peak of 1; how theirs is written in ours stands in tests/peers/schedules.py.
+The largest difference over 10 000 steps, from a peak of 1. The rows are those of tests/peers/schedules.py.
 """
 
 import warnings

@@ -353,9 +353,9 @@ class Optimizer:
         rule, tail = self._stepper.rule, self._stepper.tail
         known = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
         known["lr_step"] = None
-        given = _with_schedules(state_dict)
+        given, schedules = _without_schedules(state_dict)
         groups, states, _ = load(rule, tail, _ARRAYS, given, self.param_groups, names, known, {}, False)
-        _set_clocks(groups, max((float(state["step"]) for state in states.values() if state), default=0.0))
+        _schedule_again(groups, schedules, max((float(s["step"]) for s in states.values() if s), default=0.0))
         held = States({self._keys[i]: State.hidden(state) for i, state in states.items()})
         vars(self).update(param_groups=groups, state=held)  # both or none
 
@@ -481,26 +481,27 @@ def _scheduled(groups: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Call
     return now, advance
 
 
-def _with_schedules(state_dict: Any) -> Any:
-    """A state dict whose schedules are no longer expressions."""
+def _without_schedules(state_dict: Any) -> tuple[Any, list[Schedule | None]]:
+    """A state dict with numbers where it has schedules, and those of each group."""
     groups = state_dict.get("param_groups") if isinstance(state_dict, Mapping) else None
     if not isinstance(groups, list | tuple):
-        return state_dict  # which `load` refuses
-    read = [
-        {**group, "lr": parse(group["lr"])}
-        if isinstance(group, Mapping) and isinstance(group.get("lr"), str)
-        else group
-        for group in groups
+        return state_dict, []  # which `load` refuses
+    given = [group.get("lr") if isinstance(group, Mapping) else None for group in groups]
+    schedules = [parse(lr) if isinstance(lr, str) else lr if isinstance(lr, Schedule) else None for lr in given]
+    plain = [
+        group if schedule is None else {**group, "lr": schedule(0)}
+        for group, schedule in zip(groups, schedules, strict=True)
     ]
-    return {**state_dict, "param_groups": read}
+    return {**state_dict, "param_groups": plain}, schedules
 
 
-def _set_clocks(groups: Sequence[dict[str, Any]], taken: float) -> None:
-    """A state dict that has a schedule, but not how far it has come, has come as far as its parameters."""
-    for k, group in enumerate(groups):
+def _schedule_again(groups: Sequence[dict[str, Any]], schedules: Sequence[Schedule | None], taken: float) -> None:
+    """Give loaded groups their schedules; where it is not said how far these are, as far as the parameters are."""
+    for k, (group, schedule) in enumerate(zip(groups, schedules, strict=True)):
         step = group.pop("lr_step")
-        if isinstance(group["lr"], Schedule):
-            group["lr_step"] = int(taken if step is None else count(f"group {k}", "lr_step", step))
+        if schedule is not None:
+            group.update(lr=schedule, lr_step=int(taken if step is None else count(f"group {k}", "lr_step", step)))
+            _at(group, 0)  # which refuses what this rule cannot follow
 
 
 def _is_groups(params: Any) -> bool:

@@ -15,6 +15,7 @@ import torch
 import adamas.numpy
 import adamas.torch
 from adamas.numpy import Rows
+from adamas.schedules import one_cycle
 
 Bits = dict[str, bytes]
 
@@ -95,6 +96,7 @@ class Scene:
         """All that a step may change, without a look that would be noticed."""
         held = {f"θ{k}": _bytes(memory) for k, memory in enumerate(self.memory)}
         held["grad mode"] = bytes([torch.is_grad_enabled()])
+        held["schedule"] = bytes([group.get("lr_step", 0) for group in self.optimizer.param_groups])
         keys = self.params if self.torch else range(len(self.params))
         for k, key in enumerate(keys):
             if key in self.optimizer.state:
@@ -116,6 +118,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "torch, RMSprop": lambda: Scene("torch", "RMSprop", centered=True, momentum=0.5),
     "numpy, Adam": lambda: Scene("numpy", "Adam", weight_decay=0.1),
     "numpy, NAdam": lambda: Scene("numpy", "NAdam"),
+    "numpy, Adam, scheduled": lambda: Scene("numpy", "Adam", lr=0.02 * one_cycle(40)),
     "numpy, nesterov": lambda: Scene("numpy", "SGD", momentum=0.9, nesterov=True),
 }
 

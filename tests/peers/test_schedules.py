@@ -5,7 +5,7 @@ import pytest
 from tests.peers.schedules import Row, installed, rows
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.peer}, {row.theirs}, {row.ours}"[:100])
+@pytest.mark.parametrize("row", [*rows()], ids=lambda row: f"{row.peer}, {row.theirs}"[:80])
 @pytest.mark.filterwarnings("ignore")  # of other libraries, about themselves
 def test_agrees(row: Row) -> None:
     if not installed(row.peer):

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from numbers import Real
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
@@ -18,30 +19,36 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _Numbers:
-    """The words that shapes are written in, over single numbers; with NumPy's bits, so that arrays have the same."""
-
-    minimum = staticmethod(min)
-    maximum = staticmethod(max)
-    sqrt = staticmethod(math.sqrt)
-    cos = staticmethod(np.cos)
-    log = staticmethod(np.log)
-
-    @staticmethod
-    def floor(x: float) -> float:
-        return float(math.floor(x))
-
-    @staticmethod
-    def pow(base: float, exponent: float) -> float:
-        with np.errstate(over="ignore"):  # which `_finite` tells
-            return float(np.power(base, exponent))
-
-    @staticmethod
-    def where(condition: bool, yes: float, no: float) -> float:
-        return yes if condition else no
+def _power(base: Any, exponent: Any) -> NDArray[np.float64]:
+    """Always by the same loop: where a whole operand is one number, NumPy squares instead, which rounds otherwise."""
+    base, exponent = np.broadcast_arrays(np.asarray(base, np.float64), np.asarray(exponent, np.float64))
+    with np.errstate(over="ignore"):  # which `_finite` tells
+        return np.power(np.atleast_1d(base).copy(), np.atleast_1d(exponent).copy()).reshape(base.shape)
 
 
-NUMBERS = _Numbers()
+#: The words that shapes are written in, over float64 arrays.
+_WORDS = SimpleNamespace(
+    minimum=np.minimum,
+    maximum=np.maximum,
+    where=np.where,
+    floor=np.floor,
+    sqrt=np.sqrt,
+    cos=np.cos,
+    log=np.log,
+    pow=_power,
+)
+
+#: The same over single numbers, with the same bits.
+NUMBERS = SimpleNamespace(
+    minimum=min,
+    maximum=max,
+    where=lambda condition, yes, no: yes if condition else no,  # pyright: ignore[reportUnknownLambdaType]
+    floor=lambda x: float(math.floor(x)),  # pyright: ignore[reportUnknownLambdaType]
+    sqrt=math.sqrt,
+    cos=np.cos,
+    log=np.log,
+    pow=lambda base, exponent: float(_power(base, exponent)),  # pyright: ignore[reportUnknownLambdaType]
+)
 
 
 class Schedule(ABC):
@@ -142,8 +149,7 @@ class Schedule(ABC):
         if not ((t >= 0) & (t < math.inf)).all():
             wrong = steps[~((t >= 0) & (t < math.inf))].flat[0]
             raise InputError(f"{self} has no value at step {wrong}: give finite numbers, 0 or more.")
-        with np.errstate(over="ignore"):
-            values = np.asarray(function(np, t), np.float64)
+        values = np.asarray(function(_WORDS, t), np.float64)
         return self._finite(values, t.max(initial=0))
 
     def _finite(self, values: Any, step: Any) -> Any:

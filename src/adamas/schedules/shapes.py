@@ -10,6 +10,11 @@ from adamas.schedules.shape import NAMES, shape
 from adamas.schedules.values import CHECKS
 
 
+def _way(xp: Any, t: Any, steps: float) -> Any:
+    """How much of the way is done; no more than all, where XLA has t·(1/n) and fuses that with what comes next."""
+    return xp.minimum(t / steps, 1.0)
+
+
 def _mixed(share: Any, start: Any, end: Any) -> Any:
     """From `start` to `end`, which it meets exactly at the shares 0 and 1."""
     return (1 - share) * start + share * end
@@ -36,7 +41,7 @@ def linear(t: Any, xp: Any, steps: int, start: float = 1.0, end: float = 0.0) ->
     >>> [linear(4)(t) for t in range(6)]
     [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
     """
-    return _mixed(t / steps, start, end)
+    return _mixed(_way(xp, t, steps), start, end)
 
 
 @shape()
@@ -53,7 +58,7 @@ def warmup(t: Any, xp: Any, steps: int, start: float | None = None) -> Any:
     """
     if start is None:
         return xp.minimum(t + 1, steps) / steps
-    return _mixed(t / steps, start, 1.0)
+    return _mixed(_way(xp, t, steps), start, 1.0)
 
 
 @shape()
@@ -73,9 +78,8 @@ def _to_floor(share: Any, floor: float) -> Any:
 
 
 def _begin(xp: Any, cycle: Any, period: int, multiplier: int) -> Any:
-    """The step with which a cycle begins; powers are whole, whatever a library's rounding makes of them."""
-    power = xp.floor(xp.pow(1.0 * multiplier, 1.0 * cycle) + 0.5)
-    return period * ((power - 1) / (multiplier - 1))
+    """The step with which a cycle begins: a whole number of periods, whatever a library's rounding makes of it."""
+    return period * xp.floor((xp.pow(1.0 * multiplier, 1.0 * cycle) - 1) / (multiplier - 1) + 0.5)
 
 
 def _restarts_length(given: Mapping[str, Any]) -> float:
@@ -173,7 +177,7 @@ def polynomial(t: Any, xp: Any, steps: int, power: float, floor: float = 0.0) ->
     >>> [polynomial(4, power=2)(t) for t in range(5)]
     [1.0, 0.5625, 0.25, 0.0625, 0.0]
     """
-    return _to_floor(xp.pow(1 - t / steps, 1.0 * power), floor)
+    return _to_floor(xp.pow((steps - t) / steps, 1.0 * power), floor)
 
 
 @shape()
@@ -185,7 +189,7 @@ def one_minus_sqrt(t: Any, xp: Any, steps: int, floor: float = 0.0) -> Any:
     >>> one_minus_sqrt(4)(1)
     0.5
     """
-    return _to_floor(1 - xp.sqrt(t / steps), floor)
+    return _to_floor(1 - xp.sqrt(_way(xp, t, steps)), floor)
 
 
 @shape(marks=lambda given: {0, *(given["scale"] * k for k in (1, 3, 8, 15, 24))})
@@ -205,7 +209,7 @@ def _there_and_back(
     xp: Any, t: Any, steps: int, peak_at: float, anneal: str, start: float, peak: float, end: float
 ) -> Any:
     top = peak_at * steps
-    up, down = xp.minimum(t / top, 1.0), xp.maximum((t - top) / (steps - top), 0.0)
+    up, down = _way(xp, t, top), _way(xp, xp.maximum(t - top, 0.0), steps - top)
     if anneal == "cosine":
         up, down = (1 - xp.cos(math.pi * up)) / 2, (1 - xp.cos(math.pi * down)) / 2
     return xp.where(t < top, _mixed(up, start, peak), _mixed(down, peak, end))
