@@ -87,8 +87,28 @@ def test_the_last_trials_decide() -> None:
 
     result = scripted(loss)
     assert result.suggestion == 0.01
-    assert [t.lr for t in result.trials if t.steps == 100] == [0.03, 0.01]
-    assert {t.steps for t in result.trials} == {30, 100}
+    assert [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+    assert {t.steps for t in result.trials} == {30, 150}
+
+
+def test_of_two_that_are_nearly_equal_the_smaller_wins() -> None:
+    for factor, chosen in ((0.95, 0.01), (0.85, 0.03)):
+
+        def loss(lr: float, i: int) -> float:
+            return {0.01: 1.0, 0.03: factor}.get(lr, 2.0) * (3 / (1 + i) + 0.1) if lr < 1 else 1e3  # noqa: B023
+
+        result = scripted(loss, start=1e-5)
+        assert result.suggestion == chosen and [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+
+
+def test_the_far_side_of_a_plateau_is_seen() -> None:
+    """A network that dies at once above 1e-3, and then stays where a constant brings it, looks well at the beginning."""
+
+    def loss(lr: float, i: int) -> float:
+        return 9.0 / (1 + 1e4 * lr * i) + (0.7 if lr > 2e-3 else 0.0)
+
+    result = scripted(loss)
+    assert result.suggestion == 1e-3
 
 
 def test_where_the_last_trials_diverge_a_lower_rate_is_tried() -> None:
@@ -220,6 +240,8 @@ def test_valley() -> None:
     assert read_off([5, 5, 5, 5, 4.5, 4, 3.5, 3, 2.5, 2, 1.5, 1, 2, 4])["valley"] == TENS[6]
     # The bump at point 4 is stepped over: 9, 8, 7, 6, 5, 4 are six points that end at 6: 6 − 6 + 2 + 1 = 3.
     assert read_off([9, 8, 7, 6, 50, 5, 4, 60])["valley"] == TENS[3]
+    # Five points that end at 6: 6 − 5 + 1 + 0 = 2.
+    assert read_off([8, 7, 6, 5, 10, 11, 4.5])["valley"] == TENS[2]
     # Of two equally long ones the first: 3, 2, 1 end at 2; 2 − 3 + 1 + 0 = 0.
     assert read_off([3, 2, 1, 30, 20, 10, 9.5][:6])["valley"] == TENS[0]
 
@@ -289,7 +311,7 @@ def test_the_picture(result: RangeTest) -> None:
     assert axes.get_xscale() == "log"
     curves = {line.get_label(): line for line in axes.get_lines()}
     assert np.array_equal(curves["sweep, smoothed"].get_ydata(), result.smoothed)
-    last = curves["constant η, 100 steps"]
+    last = curves["constant η, 150 steps"]
     assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 2
     assert result.plot().figure is not figure
     html = result._repr_html_()

@@ -28,9 +28,13 @@ DIVERGED = 4.0
 """The sweep ends when the smoothed loss is this many times its best, as in fastai."""
 LEAST = 30
 """Fewer mini-batches make no curve."""
-TRIAL = 100
+QUICK = 0.8
+"""Decay of the mean that shows where the loss begins to fall."""
+TRIAL = 150
 """Steps of the last trials; the first ones take `SHORT` of them."""
-SHORT = 0.3
+SHORT = 0.2
+TIE = 0.1
+"""Of the last two trials the smaller η wins, if its loss is not higher by more than this share of it."""
 SURE = 2.0
 """Standard errors by which the best trial's loss must lie below that of the beginning."""
 
@@ -265,10 +269,10 @@ def range_test(
 ) -> RangeTest:
     """Find a learning rate, whatever trains.
 
-    The sweep's lowest loss gives the first η to try, a tenth of where it is, as a round number (1 or 3 of a decade).
-    From there short trials climb: the better neighbour is next, until both are worse. The best and its better
-    neighbour are tried at full length, and the lower loss wins. All trials begin where the sweep began. On 32 pairs of
-    task and optimizer that this was fixed on, and 32 that it was not, docs/find-lr.md says how good that is.
+    Every round number (1 or 3 of a decade) between where the sweep's loss begins to fall and where it diverged is tried
+    for some steps, and further ones as long as the outermost is the best. The two best are tried at full length. The
+    lower loss wins; if they differ by no more than a tenth, the smaller η. All trials begin where the sweep began.
+    docs/find-lr.md says how good that is.
 
     Args:
         step: trains on the next mini-batch at the learning rate given; returns the loss from before that. If the loss
@@ -316,6 +320,7 @@ class _Test:
         self.smoothed: list[float] = []
         self.trials: list[Trial] = []
         self.ended = ""
+        self.begun = max(5, num_iter // 10)  # mini-batches at the beginning, whose η hardly trains
 
     def run(self) -> RangeTest:
         self.sweep()
@@ -326,7 +331,7 @@ class _Test:
         lowest = self.lrs[int(np.argmin(self.smoothed))]
         if not self.trial:
             return self.result(lowest / 10, False, "nothing was tried; this is a tenth of where the loss was lowest.")
-        return self.result(*self.verdict(self.climb(lowest / 10)))
+        return self.result(*self.verdict(self.scan()))
 
     def result(self, suggestion: float | None, confident: bool, reason: str) -> RangeTest:
         return RangeTest(
@@ -378,30 +383,42 @@ class _Test:
         self.tell(f"η = {lr:g}, {steps} steps: {outcome}.")
         return trial
 
-    def climb(self, first: float) -> Trial:
-        """The best trial of full length, or of any if none comes so far."""
-        low, high = math.ceil(_place(self.start) - 1e-9), math.floor(_place(self.end) + 1e-9)
+    def fall(self) -> float:
+        """The η at which the sweep's loss has begun to fall, by a quicker mean than the smoothed one."""
+        begun = self.losses[: self.begun]
+        level = float(np.mean(begun))
+        level -= max(float(np.std(begun)), 0.01 * abs(level))
+        mean = 0.0
+        for i, (lr, loss) in enumerate(zip(self.lrs, self.losses, strict=True)):
+            mean = QUICK * mean + (1 - QUICK) * loss
+            if i >= self.begun and mean / (1 - QUICK ** (i + 1)) < level:
+                return lr
+        return self.lrs[-1]
+
+    def scan(self) -> Trial:
+        """The winner of the last trials; of the first the one of the smallest η, where none comes to its end."""
+        least, most = math.ceil(_place(self.start) - 1e-9), math.floor(_place(self.end) + 1e-9)
+        low = min(max(math.ceil(_place(self.fall()) - 1e-9), least), most)
+        high = max(min(math.floor(_place(self.lrs[-1]) + 1e-9), most), low)
         short = max(5, round(SHORT * self.trial))
-        known: dict[int, Trial] = {}
-
-        def loss(k: int) -> float:
-            if not low <= k <= high:
-                return math.inf
-            if k not in known:
-                known[k] = self.train(_rate(k), short)
-            return known[k].loss
-
-        k = min(max(round(_place(first)), low), high)
-        while math.isinf(loss(k)) and k > low:
-            k -= 1
-        while (better := min((k, k - 1, k + 1), key=loss)) != k:
-            k = better
-        beside = min((k - 1, k + 1), key=loss)
-        last = [self.train(_rate(j), self.trial) for j in (k, beside) if math.isfinite(loss(j))]
-        while k > low and not any(math.isfinite(trial.loss) for trial in last):
-            k -= 1
+        first = {k: self.train(_rate(k), short) for k in range(low, high + 1)}
+        while True:  # there may be a better one outside as long as the outermost is the best
+            best = min(sorted(first), key=lambda k: first[k].loss)  # all diverged: the smallest
+            if best == min(first) and best > least:
+                first[best - 1] = self.train(_rate(best - 1), short)
+            elif best == max(first) and best < most:
+                first[best + 1] = self.train(_rate(best + 1), short)
+            else:
+                break
+        last: list[Trial] = []
+        for k in sorted(first, key=lambda k: first[k].loss):
+            if math.isinf(first[k].loss) or sum(math.isfinite(trial.loss) for trial in last) == 2:
+                break
             last.append(self.train(_rate(k), self.trial))
-        return min(last or known.values(), key=lambda trial: trial.loss)
+        lowest = min((trial.loss for trial in last), default=math.inf)
+        if math.isinf(lowest):
+            return min(first.values(), key=lambda trial: trial.lr)
+        return min((t for t in last if t.loss - lowest <= TIE * abs(t.loss)), key=lambda trial: trial.lr)
 
     def verdict(self, best: Trial) -> tuple[float | None, bool, str]:
         """Suggestion, whether it is to be relied on, and the reason."""
@@ -411,35 +428,24 @@ class _Test:
                 False,
                 f"the loss diverged at every η tried, down to {best.lr:g}: lower the start of the range.",
             )
-        begun = self.losses[: max(5, self.num_iter // 10)]
-        last = best.losses[-math.ceil(best.steps / 2) :]
+        begun, last = self.losses[: self.begun], best.losses[-math.ceil(best.steps / 2) :]
+        level = float(np.mean(begun))
         error = math.sqrt(float(np.var(begun)) / len(begun) + float(np.var(last)) / len(last))
-        if not best.loss < float(np.mean(begun)) - SURE * error:
-            return (
-                None,
-                False,
-                (
-                    f"the loss of the best η tried, {best.lr:g}, is {best.loss:.4g} after {best.steps} steps, and was "
-                    f"{np.mean(begun):.4g} ± {error:.2g} at the beginning: it fell by no more than its noise."
-                ),
+        if not best.loss < level - SURE * error:
+            reason = (
+                f"the loss of the best η tried, {best.lr:g}, is {best.loss:.4g} after {best.steps} steps, and was "
+                f"{level:.4g} ± {error:.2g} at the beginning: it fell by no more than its noise."
             )
+            return None, False, reason
         place = round(_place(best.lr))
-        for edge, beyond, name in ((self.start, place - 1, "start lower"), (self.end, place + 1, "end higher")):
+        for beyond, advice in ((place - 1, "start lower"), (place + 1, "end higher")):
             if not self.start * (1 - 1e-9) <= _rate(beyond) <= self.end * (1 + 1e-9):
-                return (
-                    best.lr,
-                    False,
-                    (f"the loss is lowest at the edge of the range, {edge:g}: let it {name}, and test again."),
-                )
-        tried = {trial.lr for trial in self.trials}
-        return (
-            best.lr,
-            True,
-            (
-                f"Of {len(tried)} values tried from the same start, it had the lowest loss after {best.steps} steps: "
-                f"{best.loss:.4g}, where it began with {np.mean(begun):.4g}."
-            ),
+                return best.lr, False, f"the loss is lowest at the edge of the range: let it {advice}, and test again."
+        reason = (
+            f"Of {len({trial.lr for trial in self.trials})} values tried from the same start, it did best over "
+            f"{best.steps} steps: loss {best.loss:.4g}, where it began with {level:.4g}."
         )
+        return best.lr, True, reason
 
 
 def _place(lr: float) -> float:

@@ -105,7 +105,13 @@ class Scene:
 
     def find(self, **options: Any) -> Any:
         return find_lr(
-            self.net, self.optimizer, self.loader, self.loss, scaler=self.scaler, keep=[self.noise], **{**SHORT, **options}
+            self.net,
+            self.optimizer,
+            self.loader,
+            self.loss,
+            scaler=self.scaler,
+            keep=[self.noise],
+            **{**SHORT, **options},
         )
 
     def bits(self) -> dict[str, Any]:
@@ -129,7 +135,9 @@ class Scene:
                 if key != "params":
                     held[f"group {i} {key}"] = raw(value), type(value).__name__
         held["last"] = str(getattr(self.optimizer, "last", None))
-        held |= {f"schedule {k}": raw(v) for k, v in self.schedule.state_dict().items() if k != "_get_lr_called_within_step"}
+        held |= {
+            f"schedule {k}": raw(v) for k, v in self.schedule.state_dict().items() if k != "_get_lr_called_within_step"
+        }
         held |= {f"scaler {k}": raw(v) for k, v in self.scaler.state_dict().items()}
         held["scaler's stages"] = str(dict(getattr(self.scaler, "_per_optimizer_states", {})))
         held["python"], held["torch"] = random.getstate(), raw(torch.get_rng_state())
@@ -332,6 +340,22 @@ def test_things_with_a_state_dict_are_asked_for_it() -> None:
     assert counter.n == 3
 
 
+def test_parameters_that_go_elsewhere_come_back() -> None:
+    """A step that points them to other memory, as casting and sharding do."""
+    scene = Scene("adamas SGD", False)
+    addresses = [p.data_ptr() for p in scene.net.parameters()]
+
+    def step(batch: Any) -> float:
+        loss = scene.step(batch)
+        for p in scene.net.parameters():
+            p.data = p.data.clone()
+        return loss
+
+    keep = [scene.noise, scene.average]
+    untouched(scene, lambda: find_lr(scene.net, scene.optimizer, scene.loader, step=step, keep=keep, **SHORT))
+    assert [p.data_ptr() for p in scene.net.parameters()] == addresses
+
+
 def test_what_cannot_be_put_back_is_refused_before_anything_is_changed() -> None:
     class Stubborn:
         def state_dict(self) -> dict[str, int]:
@@ -443,7 +467,11 @@ def test_the_model_gets_batches_where_it_is() -> None:
     net = nn.Linear(3, 1, device="meta")
     with pytest.raises(RuntimeError):  # .item() of a loss on the meta device; and no complaint of two devices before
         find_lr(
-            net, torch.optim.SGD(net.parameters(), lr=0.1), [(torch.ones(2, 3), torch.ones(2, 1))], nn.MSELoss(), **SHORT
+            net,
+            torch.optim.SGD(net.parameters(), lr=0.1),
+            [(torch.ones(2, 3), torch.ones(2, 1))],
+            nn.MSELoss(),
+            **SHORT,
         )
 
 
