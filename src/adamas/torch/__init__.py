@@ -11,6 +11,8 @@
 
 from adamas.optimizer import CLASSES
 from adamas.torch.optimizer import Optimizer, optimizer
+from adamas.torch.scaling import GradScaler
+from adamas.torch.stopping import EarlyStopping
 
 __all__ = [
     "ADOPT",
@@ -20,6 +22,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "EarlyStopping",
+    "GradScaler",
     "Lion",
     "LpAdam",
     "NAdam",
