@@ -18,6 +18,8 @@
 import copy
 import math
 import os
+import re
+import sys
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
@@ -31,7 +33,12 @@ from adamas.hyperparameters import whole
 CAUSES = ("patience", "divergence", "nonfinite")
 
 #: What a state dict holds beside "kept".
-_PROGRESS = ("mode", "checks", "waited", "best", "best_check", "cause", "reason", "file")
+_PROGRESS = ("mode", "checks", "waited", "best", "best_check", "cause", "reason")
+
+_FILE = re.compile(r"step-(\d+)\.safetensors")
+
+#: How many of the files that state dicts have named are kept: as many as `adamas.checkpoint` keeps of a run.
+_NAMED = 3
 
 
 class EarlyStopping:
@@ -51,7 +58,9 @@ class EarlyStopping:
         divergence_threshold: stop at once at a value worse than this, after the warm-up.
         keep: what to keep as it was at the best check, so that `restore` can bring it back: parts, each under a name,
             as `adamas.checkpoint.save` takes them (models, optimizers, arrays, …).
-        folder: keep it in files there (of `adamas.checkpoint`, the last 3); None keeps it in memory.
+        folder: keep it in files there, of `adamas.checkpoint`; None keeps it in memory. A file is removed when it is
+            neither the best's nor among the last three that `state_dict` has named, so that a run which is taken up
+            again from an earlier checkpoint finds its best. Give each run a folder for this alone.
 
     Attributes:
         checks: how many there were.
@@ -103,6 +112,8 @@ class EarlyStopping:
         self.cause, self.reason = "", ""
         self._kept: dict[str, Any] | None = None
         self._file = ""  # in the folder, that holds the best
+        self._named: list[str] = []  # by the last state dicts
+        self._files: set[str] = set()  # all that are there, as far as they are of this run
 
     @property
     def stopped(self) -> bool:
@@ -159,14 +170,19 @@ class EarlyStopping:
                     "without it."
                 )
             checkpoint.restore(self.keep, copy.deepcopy(self._kept), f"what was kept at check {self.best_check}")
-        elif checkpoint.load(self.folder / self._file, random=False, **self.keep) is None:
-            raise InputError(f"{self.folder / self._file}, the file of check {self.best_check}, is gone.")
+        else:
+            path = self.folder / self._file
+            if not path.is_file():
+                raise InputError(f"{path}, with what was kept at check {self.best_check}, is gone.")
+            checkpoint.load(path, random=False, **self.keep)
         return self.best_check
 
     def state_dict(self) -> dict[str, Any]:
         """How far it has come, and what is kept in memory: `adamas.checkpoint.save` and `torch.save` take it."""
-        own = {name: getattr(self, "_file" if name == "file" else name) for name in _PROGRESS}
-        return {**own, "kept": copy.deepcopy(self._kept)}
+        if self._file not in ("", *self._named[-1:]):
+            self._named = [*self._named, self._file][-_NAMED:]
+        progress = {name: getattr(self, name) for name in _PROGRESS}
+        return {**progress, "kept": copy.deepcopy(self._kept), "files": list(self._named)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from a state dict. The options stay those of this object: a longer patience takes back a stop for want
@@ -178,7 +194,7 @@ class EarlyStopping:
         given: Any = state_dict
         if not isinstance(given, Mapping):
             raise InputTypeError(f"The state dict of early stopping is a {type(given).__name__}: give a dict.")
-        if missing := [name for name in (*_PROGRESS, "kept") if name not in given]:
+        if missing := [name for name in (*_PROGRESS, "kept", "files") if name not in given]:
             raise InputError(f"The state dict of early stopping lacks {missing[0]!r}: give what state_dict() returned.")
         if given["mode"] != self.mode:
             raise InputError(f"The state dict is of mode {given['mode']!r}, and this is of mode {self.mode!r}.")
@@ -193,11 +209,18 @@ class EarlyStopping:
                 f"The state dict has kept {', '.join(sorted(kept)) or 'nothing'}, and keep names "
                 f"{', '.join(sorted(self.keep)) or 'nothing'}: give the same parts."
             )
+        files = given["files"]
+        if not (isinstance(files, list) and all(_FILE.fullmatch(str(name)) for name in files)):
+            raise InputError(
+                f"Invalid files value: {files!r}: it must be a list of names as step-00000001.safetensors."
+            )
         if cause == "patience" and given["waited"] < self.patience:
             cause, reason = "", ""
         kept = None if self.folder is not None else copy.deepcopy(kept)
         own = {name: given[name] for name in ("checks", "waited", "best", "best_check")}
-        vars(self).update(own, cause=cause, reason=reason, improved=False, _kept=kept, _file=given["file"])
+        there = set(self._numbers().values())
+        new = {"_kept": kept, "_file": files[-1] if files else "", "_named": list(files), "_files": there}
+        vars(self).update(own, cause=cause, reason=reason, improved=False, **new)
 
     def _judge(self, number: float) -> tuple[bool, str]:
         """Whether a value is an improvement, and a cause to stop at once."""
@@ -233,9 +256,17 @@ class EarlyStopping:
             self._kept = checkpoint.copied(self.keep)
             return
         # A run that was taken up again from an earlier check finds files of its future.
-        numbers = [path.stem.removeprefix("step-") for path in self.folder.glob("step-*.safetensors")]
-        last = max((int(number) for number in numbers if number.isdecimal()), default=-1)
-        self._file = checkpoint.save(self.folder, max(check, last + 1), random=False, **self.keep).name
+        number = max(check, 1 + max(self._numbers(), default=0))
+        path = checkpoint.save(self.folder, number, keep=sys.maxsize, random=False, **self.keep)
+        old = self._files - {path.name, *self._named}
+        self._file, self._files = path.name, (self._files - old) | {path.name}
+        for name in old:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _numbers(self) -> dict[int, str]:
+        """The checkpoints in the folder: number -> name."""
+        names = [] if self.folder is None else [path.name for path in self.folder.glob("step-*.safetensors")]
+        return {int(found[1]): name for name in names if (found := _FILE.fullmatch(name))}
 
     def _refuse_averages(self, what: str) -> None:
         """Averages in the place of weights would be taken for them, and overwritten when the weights come back."""
