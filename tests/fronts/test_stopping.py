@@ -203,6 +203,13 @@ def test_where_hugging_face_differs() -> None:
             "",
         ),
         (
+            {"patience": 2, "min_delta": 0.1, "relative": True},
+            [-10, -10.5, -10.9],
+            3,
+            "patience",
+            "2 checks without an improvement on -10 of check 1 by more than 0.1 of it.",
+        ),
+        (
             {"patience": 3, "min_delta": 0.1, "relative": True},
             [100, 91, 92, 90.0],
             4,
@@ -250,6 +257,13 @@ def test_where_hugging_face_differs() -> None:
             6,
             "patience",
             "2 checks without an improvement on 5 of check 4.",
+        ),
+        (
+            {"patience": 5, "divergence_threshold": 0.1, "mode": "max"},
+            [0.5, 0.1, 0.05],
+            3,
+            "divergence",
+            "The value 0.05 at check 3 is worse than the threshold of 0.1; the best was 0.5 of check 1.",
         ),
         (
             {"patience": 2, "check_finite": False},
@@ -360,6 +374,34 @@ def test_a_run_that_is_killed_and_taken_up(where: str, tmp_path: Path) -> None:
             theta[0] = check
             stopper.update(value)
         assert stopper.stopped and stopper.restore() == theta[0] == 5
+
+
+def test_the_files_of_the_last_three_dicts_stay(tmp_path: Path) -> None:
+    theta = np.zeros(1)
+    stopper = EarlyStopping(3, keep={"theta": theta}, folder=tmp_path)
+    dicts = []
+    for check in range(1, 9):
+        theta[0] = check
+        stopper.update(-check)
+        if check % 2 == 0 and check < 8:
+            dicts.append(stopper.state_dict())
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4, "those, and that of the best"
+    for state, best in zip(dicts, (2, 4, 6), strict=True):
+        again = EarlyStopping(3, keep={"theta": theta}, folder=tmp_path)
+        again.load_state_dict(state)
+        assert again.restore() == theta[0] == best
+    assert stopper.restore() == theta[0] == 8
+
+
+def test_what_is_restored_shares_nothing_with_what_is_kept() -> None:
+    part = {"a": np.ones(2)}
+    stopper = EarlyStopping(3, keep={"part": part})
+    stopper.update(1.0)
+    for _ in range(2):
+        part.clear()
+        stopper.restore()
+        assert part["a"].tolist() == [1, 1]
+        part["a"][:] = 7
 
 
 def test_a_longer_patience_takes_back_a_stop_for_want_of_it() -> None:
