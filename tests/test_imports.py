@@ -14,7 +14,7 @@ ROOT = Path(adamas.__file__).parent
 #: From the bottom up: a room may import from its own floor and those below.
 FLOORS = [
     ["errors"],
-    ["intrinsics", "hyperparameters", "checkpoint", "schedules"],
+    ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping"],
     ["dialect"],
     ["driver"],
     ["registry"],

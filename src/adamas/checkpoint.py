@@ -127,9 +127,29 @@ def load(folder: str | os.PathLike[str], /, *, random: bool = True, **parts: Any
     path, step, states = found
     if "random" in states:
         parts["random"] = GlobalRandom()
+    restore(parts, states, str(path))
+    return step
+
+
+def copied(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What there is to save of each part, in memory of its own: what `restore` takes."""
+    return {name: copy.deepcopy(_state(name, part)) for name, part in parts.items()}
+
+
+def restore(parts: Mapping[str, Any], states: Mapping[str, Any], source: str) -> None:
+    """Bring parts back to states, wholly or not: if one part refuses its state, all get back what they had.
+
+    Args:
+        parts: name -> part.
+        states: name -> its state; there may be more.
+        source: where the states are from, in the words of the error.
+
+    Raises:
+        InputError: where a state does not fit its part. Nothing is changed.
+    """
     for name, part in parts.items():
         _check_fit(part, states[name], name)
-    before = {name: copy.deepcopy(_state(name, part)) for name, part in parts.items()}
+    before = copied(parts)
     begun: dict[str, Any] = {}
     try:
         for name, part in parts.items():
@@ -140,8 +160,7 @@ def load(folder: str | os.PathLike[str], /, *, random: bool = True, **parts: Any
         if not isinstance(error, Exception):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{[*begun][-1]!r} refuses its state in {path}: {reason}. {outcome}") from error
-    return step
+        raise InputError(f"{[*begun][-1]!r} refuses its state in {source}: {reason}. {outcome}") from error
 
 
 def _count(name: str, value: int, least: int) -> int:
@@ -182,18 +201,27 @@ class GlobalRandom:
 
 def _state(name: str, part: Any) -> Any:
     """What there is to save of a part."""
+    refuse_unless_part(name, part)
     if hasattr(part, "load_state_dict"):
         return part.state_dict()
     if isinstance(part, np.random.Generator):
         return part.bit_generator.state
     if hasattr(part, "set_state"):  # torch.Generator, numpy.random.RandomState
         return part.get_state()
-    if isinstance(part, dict | list) or _is_array(part):
-        return part
-    raise InputTypeError(
-        f"{name!r} is a {type(part).__name__}: a part is something with state_dict() and load_state_dict(), a random "
-        "generator, an array or tensor, or a dict or list; a number goes into a dict."
-    )
+    return part
+
+
+def refuse_unless_part(name: str, part: Any) -> None:
+    """
+    Raises:
+        InputTypeError: for what `save` cannot take as a part.
+    """
+    known = hasattr(part, "load_state_dict") or hasattr(part, "set_state") or _is_array(part)
+    if not known and not isinstance(part, np.random.Generator | dict | list):
+        raise InputTypeError(
+            f"{name!r} is a {type(part).__name__}: a part is something with state_dict() and load_state_dict(), a "
+            "random generator, an array or tensor, or a dict or list; a number goes into a dict."
+        )
 
 
 def _restore(part: Any, state: Any) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from operator import index
 from random import Random
 from typing import Any, cast
 
@@ -97,6 +98,29 @@ def _number(label: str, value: Any, allowed: Callable[[float], bool], words: str
         fine = False
     if not fine:
         raise InputError(f"Invalid {label}: {value}: it must be {words}.")
+
+
+def positive(label: str, value: Any) -> None:
+    """Refuse what is not a finite number above 0."""
+    words = "a finite number above 0"
+    if isinstance(value, bool):
+        raise InputTypeError(f"Invalid {label}: {value!r}: it must be {words}.")
+    _number(label, value, lambda x: 0 < x < math.inf, words)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A count, if it is one.
+
+    Raises:
+        InputError: for what is no integer, or a smaller one.
+    """
+    try:
+        number = least - 1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InputError(f"Invalid {name} value: {value!r}: it must be a whole number, {least} or more.")
+    return number
 
 
 def number(name: str, value: Any) -> Any:

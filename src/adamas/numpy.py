@@ -23,7 +23,7 @@ from adamas import late_switch
 from adamas.arrays import SPARSE, Form, Rows, Sight, sharing
 from adamas.engine import POOL, Crew, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
-from adamas.hyperparameters import number
+from adamas.hyperparameters import number, positive
 from adamas.late_switch import Switched, switched
 from adamas.loading import count, load
 from adamas.optimizer import CLASSES, Stepper, bind, named, signature
@@ -259,7 +259,7 @@ class Optimizer:
             late_switch.check(merged)
         return merged
 
-    def step(self, grads: Any) -> None:
+    def step(self, grads: Any, *, grad_scale: float | None = None) -> None:
         """Move the parameters by one step.
 
         Args:
@@ -267,6 +267,9 @@ class Optimizer:
                 a parameter, or a name that is missing, means that it has none and stays as it is. `Rows` for one
                 means that it has a gradient in these rows alone: the others stay as they are, their states too,
                 without decay, and the step costs as much as the rows.
+            grad_scale: what the loss, and so the gradients, were multiplied by: the step undoes it. Gradients that are
+                not all finite are then taken for an overflow, and the step is skipped, whatever ``nonfinite`` says:
+                nothing is changed, and ``last.skipped`` is True. `adamas.scaling.LossScaler` gives it.
 
         >>> table = np.zeros((1000, 2))
         >>> SGD(table, lr=0.5).step(Rows([7, 3, 7], np.array([[1.0, 2], [3, 4], [5, 6]])))
@@ -276,11 +279,15 @@ class Optimizer:
         Raises:
             InputError: where a gradient does not fit; nothing is changed.
         """
+        if grad_scale is not None:
+            positive("grad_scale value", grad_scale)
         params = [array for group in self.param_groups for array in group["params"]]
         groups, self._stepper.also = self.param_groups, None
         if any(isinstance(group["lr"], Schedule) for group in groups):
             groups, self._stepper.also = _scheduled(groups)
-        self._stepper.step(groups, self.state, self._keys, params, self._arranged(grads))
+        found_inf = False if grad_scale is None else None
+        grads = self._arranged(grads)
+        self._stepper.step(groups, self.state, self._keys, params, grads, grad_scale, found_inf)
 
     @property
     def last(self) -> Last:
@@ -313,6 +320,11 @@ class Optimizer:
         params = [array for group in self.param_groups for array in group["params"]]
         with self._stepper.averaged(self.state, self._keys, params):
             yield
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether the arrays hold their averages now: inside of ``with opt.averaged()``."""
+        return self._stepper.lent
 
     def _arranged(self, grads: Any) -> list[Any]:
         if isinstance(grads, Mapping):

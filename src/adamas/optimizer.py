@@ -279,7 +279,7 @@ class Stepper:
         params: Sequence[Any],
         grads: Sequence[Any],
         grad_scale: float | None = None,
-        found_inf: bool = False,
+        found_inf: bool | None = False,
     ) -> None:
         """Move every parameter that has a gradient.
 
@@ -290,7 +290,8 @@ class Stepper:
             params: the parameters, likewise.
             grads: their gradients, None where there is none.
             grad_scale: what the loss, and so the gradients, were multiplied by.
-            found_inf: whether somebody has found that a gradient is not finite: the step is skipped.
+            found_inf: whether somebody has found that a gradient is not finite: the step is skipped. None: nobody has
+                looked, so the step does.
 
         Raises:
             InputError: before anything is changed.
@@ -314,7 +315,7 @@ class Stepper:
                 unbroken(lambda: self._commit(plan, [], [], states, params, grads))
             else:
                 scale = 1.0 if grad_scale is None else grad_scale
-                self._move(plan, bool(together), groups, states, params, grads, scale)
+                self._move(plan, bool(together), groups, states, params, grads, scale, found_inf is None)
         self._plan = plan
 
     def _move(
@@ -326,12 +327,13 @@ class Stepper:
         params: Sequence[Any],
         grads: Sequence[Any],
         scale: float,
+        skips: bool,
     ) -> None:
-        """The step, with all that was looked at."""
+        """The step, with all that was looked at; ``skips`` where it is left out if a gradient is not finite."""
         self._gather(plan, grads)
         factor = 1 / scale
-        if self.tail.looks_first:
-            self.last = self._look_first(plan, grads, scale)
+        if self.tail.looks_first or skips:
+            self.last = self._look_first(plan, grads, scale, "skip" if skips else self.tail.nonfinite)
             factor = self.last.clip_coef / scale
             if self.last.skipped:
                 return
@@ -484,6 +486,11 @@ class Stepper:
         finally:
             unbroken(lambda: self._restore(kept))
 
+    @property
+    def lent(self) -> bool:
+        """Whether the parameters hold their averages."""
+        return self._lent
+
     def _restore(self, kept: Sequence[tuple[Any, Any]]) -> None:
         for p, own in kept:
             self.arrays.copy(own, p)
@@ -512,13 +519,13 @@ class Stepper:
             for original, stage in part.staged:
                 self.arrays.copy(original, stage)
 
-    def _look_first(self, plan: _Plan, grads: Sequence[Any], scale: float) -> Last:
+    def _look_first(self, plan: _Plan, grads: Sequence[Any], scale: float, nonfinite: str) -> Last:
         """The norm of all gradients, and what follows from it."""
         squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
         norm = math.sqrt(sum(float(s.sum()) for s in squares)) / scale
-        if not math.isfinite(norm) and self.tail.nonfinite == "skip":
+        if not math.isfinite(norm) and nonfinite == "skip":
             return Last(norm, skipped=True)
-        if not math.isfinite(norm) and self.tail.nonfinite == "raise":
+        if not math.isfinite(norm) and nonfinite == "raise":
             first = min(
                 int(plan.active[part.members][~np.isfinite(s)].min(initial=len(grads)))
                 for part, s in zip(plan.parts, squares, strict=True)

@@ -219,7 +219,7 @@ class Last(NamedTuple):
 
     Attributes:
         grad_norm: the 2-norm of all gradients together, unscaled and before clipping; None where nothing asked for it
-            (``clip_grad_norm``, ``nonfinite`` and ``telemetry`` do).
+            (``clip_grad_norm``, ``nonfinite``, ``telemetry`` and NumPy's ``grad_scale`` do).
         clip_coef: what the gradients were multiplied by to hold their norm down; 1 where they were not.
         skipped: whether the step was left out, because a gradient was not finite.
         telemetry: what was measured, if this was a step that measures.

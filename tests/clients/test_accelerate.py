@@ -92,9 +92,10 @@ def test_saved_and_loaded_goes_on_as_if_never_stopped(tmp_path):
     torch.testing.assert_close(resumed.weights(), whole.weights(), rtol=0, atol=0)
 
 
-def test_under_a_gradient_scaler():
+@pytest.mark.parametrize("kind", [torch.amp.GradScaler, adamas.torch.GradScaler])
+def test_under_a_gradient_scaler(kind):
     """Accelerate puts its own function in place of ``step`` while the scaler steps, and the old one back."""
-    plain, scaled = Run(adamas.torch.AdamW), Run(adamas.torch.AdamW, scaler=torch.amp.GradScaler("cpu"))
+    plain, scaled = Run(adamas.torch.AdamW), Run(adamas.torch.AdamW, scaler=kind("cpu"))
     plain.clip = scaled.clip = 1e9  # not at all: Accelerate unscales before it clips under mixed_precision="fp16" alone
     torch.testing.assert_close(scaled.train().weights(), plain.train().weights(), rtol=0, atol=0)
     before = {name: w.clone() for name, w in scaled.weights().items()}
@@ -103,3 +104,6 @@ def test_under_a_gradient_scaler():
     scaled.opt.step()
     torch.testing.assert_close(scaled.weights(), before, rtol=0, atol=0)
     assert [float(scaled.inner.state[p]["step"]) for p in scaled.model.parameters()] == [STEPS] * 4
+    assert scaled.opt.step_was_skipped and scaled.accelerator.optimizer_step_was_skipped
+    if kind is adamas.torch.GradScaler:
+        assert scaled.inner.last.skipped and scaled.accelerator.scaler.last_skipped

@@ -172,3 +172,78 @@ def test_fabric(tmp_path):
     fabric.load(tmp_path / "state.ckpt", {"opt": opt})
     assert [float(state["step"]) for state in opt.state.values()] == [2] * 4
     assert opt.param_groups[0]["lr"] == saved["param_groups"][0]["lr"]
+
+
+@pytest.mark.parametrize("fused", [None, True])
+def test_under_our_gradient_scaler(fused, tmp_path):
+    """A scale that is too large at first: steps are left out, and the schedule gives no false warning."""
+    scaler = adamas.torch.GradScaler("cpu", 2.0**17, growth_interval=3)
+    plugin = L.pytorch.plugins.MixedPrecision("16-mixed", "cpu", scaler=scaler)
+    module = Module(lambda groups: adamas.torch.AdamW(groups, lr=0.05, fused=fused))
+    before = weights(module)
+    options = {"plugins": [plugin], "precision": None, "gradient_clip_val": None if fused else CLIP}
+    trainer = fit(module, tmp_path, **options)
+    steps = {float(state["step"]) for state in trainer.optimizers[0].state.values()}
+    assert scaler.skipped > 0 and steps == {STEPS - scaler.skipped}
+    assert any(not torch.equal(before[name], w) for name, w in weights(module).items())
+
+
+class Validated(Module):
+    """Its validation value is what ``values`` says, epoch after epoch."""
+
+    def __init__(self, values):
+        super().__init__(ours)
+        self.values, self.seen = values, []
+
+    def validation_step(self, batch, index):
+        pass
+
+    def on_validation_epoch_end(self):
+        if not self.trainer.sanity_checking:
+            self.seen.append(weights(self))
+            self.log("value", self.values[self.current_epoch])
+
+    def on_fit_end(self):
+        self.after = weights(self)
+
+
+def validated(values, folder, epochs=10, resume=None, patience=3):
+    module = Validated(values)
+    stopper = adamas.torch.EarlyStopping(patience, keep={"model": module})
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[stopper.lightning_callback("value")],
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, loader(), loader(), ckpt_path=resume)
+    return module, stopper, trainer
+
+
+@pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
+def test_our_early_stopping(tmp_path):
+    values = [5.0, 3.0, 4.0, 3.5, 3.2, 1.0, 1.0]
+    module, stopper, trainer = validated(values, tmp_path)
+    assert (trainer.current_epoch, stopper.checks) == (5, 5)
+    assert stopper.reason == "3 checks without an improvement on 3 of check 2."
+    torch.testing.assert_close(weights(module), module.seen[1], rtol=0, atol=0)
+    _, begun, trainer = validated(values, tmp_path, epochs=3)
+    assert not begun.stopped
+    trainer.save_checkpoint(tmp_path / "begun.ckpt")
+    resumed, stopper, _ = validated(values, tmp_path, resume=tmp_path / "begun.ckpt")
+    assert (stopper.checks, stopper.best_check) == (5, 2) and len(resumed.seen) == 2
+    torch.testing.assert_close(weights(resumed), module.seen[1], rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
+def test_our_early_stopping_wants_its_value_logged(tmp_path):
+    module = Validated([1.0])
+    stopper = adamas.torch.EarlyStopping(3)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, callbacks=[stopper.lightning_callback("val_loss")], **options)
+    with pytest.raises(ValueError, match="The module has not logged 'val_loss': it has value"):
+        trainer.fit(module, loader(), loader())

@@ -116,3 +116,42 @@ def test_a_run_begun_with_torchs_class_is_resumed_with_ours(runs, tmp_path):
     run = by_class(tmp_path, adamas.torch.AdamW)
     run.train(resume_from_checkpoint=str(folder / f"checkpoint-{SAVED}"))
     torch.testing.assert_close(weights(run), weights(theirs), rtol=1e-5, atol=1e-6)
+
+
+VALUES = [5.0, 3.0, 4.0, 3.5, 3.2, 1.0, 1.0, 1.0]
+
+
+def stopped_early(folder, metric="eval_value", steps=STEPS, resume=None):
+    """An evaluation and a checkpoint at each step; what is measured is what VALUES says."""
+    model, seen = make_model(), []
+    stopper = adamas.torch.EarlyStopping(3, keep={"model": model})
+    run = trainer(folder, model=model, optimizer_cls_and_kwargs=(adamas.torch.AdamW, OPTIONS))
+    run.add_callback(stopper.transformers_callback(metric))
+    run.args.max_steps, run.args.save_steps, run.args.eval_steps = steps, 1, 1
+    run.args.eval_strategy = transformers.trainer_utils.IntervalStrategy.STEPS
+
+    def evaluate(*_, **__):
+        seen.append({name: w.clone() for name, w in model.state_dict().items()})
+        metrics = {"eval_value": VALUES[run.state.global_step - 1]}
+        run.control = run.callback_handler.on_evaluate(run.args, run.state, run.control, metrics)
+        return metrics
+
+    run.evaluate = evaluate
+    run.train(resume_from_checkpoint=resume)
+    return run, stopper, seen
+
+
+def test_our_early_stopping(tmp_path):
+    run, stopper, seen = stopped_early(tmp_path / "whole")
+    assert run.state.global_step == stopper.checks == 5
+    assert stopper.reason == "3 checks without an improvement on 3 of check 2."
+    torch.testing.assert_close(weights(run), seen[1], rtol=0, atol=0)
+    stopped_early(tmp_path / "begun", steps=3)
+    resumed, stopper, later = stopped_early(tmp_path / "begun", resume=str(tmp_path / "begun" / "checkpoint-3"))
+    assert (resumed.state.global_step, stopper.checks, stopper.best_check, len(later)) == (5, 5, 2, 2)
+    torch.testing.assert_close(weights(resumed), seen[1], rtol=0, atol=0)
+
+
+def test_our_early_stopping_wants_its_value_measured(tmp_path):
+    with pytest.raises(ValueError, match="The evaluation has no 'eval_loss': it has eval_value"):
+        stopped_early(tmp_path, metric="eval_loss")

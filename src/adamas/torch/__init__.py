@@ -14,7 +14,9 @@ from adamas.torch.checks import preflight
 from adamas.torch.optimizer import Optimizer, optimizer
 from adamas.torch.rangetest import find_lr
 from adamas.torch.roles import decay_groups
+from adamas.torch.scaling import GradScaler
 from adamas.torch.scheduler import Scheduler, schedule
+from adamas.torch.stopping import EarlyStopping
 
 __all__ = [
     "ADOPT",
@@ -24,6 +26,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "EarlyStopping",
+    "GradScaler",
     "Lion",
     "LpAdam",
     "NAdam",

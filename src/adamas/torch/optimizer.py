@@ -180,6 +180,10 @@ class Optimizer(torch.optim.Optimizer):
         """
         self._stepper.report_loss(self.param_groups, loss)
 
+    def note_skip(self) -> None:
+        """A gradient scaler that undoes its scale itself leaves a step out by not making it: so it says so here."""
+        self._stepper.last = Last(skipped=True)
+
     @contextmanager
     def averaged(self) -> Generator[None]:
         """While this lasts, the parameters hold the averages of the weights (``ema_decay``).
@@ -201,6 +205,11 @@ class Optimizer(torch.optim.Optimizer):
         params = [p for group in self.param_groups for p in group["params"]]
         with self._stepper.averaged(self.state, params, params):
             yield
+
+    @property
+    def is_averaged(self) -> bool:
+        """Whether the parameters hold their averages now: inside of ``with opt.averaged()``."""
+        return self._stepper.lent
 
     _watched = torch.optim.Optimizer.profile_hook_step(_step)
 
