@@ -363,8 +363,9 @@ class Optimizer:
         """
         names = [f"parameter {key!r}" for key in self._keys]
         rule, tail = self._stepper.rule, self._stepper.tail
-        known = dict(rule.defaults) if tail.late_switch is None else {**rule.defaults, **tail.late_switch.entries()}
-        known["lr_step"] = None
+        known: dict[str, Any] = {**rule.defaults, "lr_step": None}
+        if tail.late_switch is not None:
+            known |= tail.late_switch.entries()
         given, schedules = _without_schedules(state_dict)
         groups, states, _ = load(rule, tail, _ARRAYS, given, self.param_groups, names, known, {}, False)
         _schedule_again(groups, schedules, max((float(s["step"]) for s in states.values() if s), default=0.0))
