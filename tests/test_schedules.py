@@ -614,3 +614,21 @@ def test_bad_input(
     status, out, err = run(capsys, *args)
     assert (status, out) == (2, "") and err.startswith(f"adamas: {sentence}") and err.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["bad.json"]
+
+
+# -- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_every_shape_and_every_row() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "schedules.md").read_text()
+    told = re.findall(r"^\| `(\w+)\((.*?)\)` \|", page, re.M)
+    assert {name for name, _ in told} == set(schedules.__all__) - {"Schedule", "from_json", "parse"}
+    for name, arguments in told:
+        call = re.sub(r"\b(steps|period|every|power|factor|warmup|decay)(?=,|$)", "7", arguments)
+        call = call.replace("milestones", "[3]").replace("start=s", "start=0.5").replace("7, 7, 7", "70, 7, 7")
+        bare = re.sub(r", (\w+)=[^(,]*(\([^)]*\))?", "", call) if name not in ("warmup", "constant") else call
+        assert parse(f"{name}({call})") == parse(f"{name}({bare})"), "the defaults are those of the page"
+    from tests.peers.schedules import rows
+
+    compared = re.findall(r"^\| (\w+) \| `(.*?)` \| `(.*?)` \| \d", page, re.M)
+    assert compared == [(row.peer, row.theirs, repr(row.ours)) for row in rows()]

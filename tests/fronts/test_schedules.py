@@ -73,6 +73,9 @@ def test_numpy_counts_steps_that_move_something() -> None:
     with pytest.raises(InputError):
         opt.step([np.zeros(4, np.float32), np.zeros((2, 2))])
     assert opt.param_groups[0].get("lr_step", 0) == 0
+    looked_at = adamas.numpy.AdamW(arrays(), lr=warmup(4, start=0))
+    looked_at.step([np.zeros(3, np.float32), np.zeros((2, 2))])  # η = 0 and no gradient: states are made, nothing moves
+    assert looked_at.state[0]["step"] == 0 and looked_at.param_groups[0].get("lr_step", 0) == 0
     for one in ([gradients(0)[0], None], [None, gradients(0)[1]]):  # each parameter has come one step far
         opt.step(one)
     assert opt.param_groups[0]["lr_step"] == 2
@@ -133,6 +136,13 @@ def test_numpy_state_dicts_of_all_sorts() -> None:
         with pytest.raises(InputError):
             plain.load_state_dict(bad)
         assert repr(plain.state_dict()) == repr(before)
+
+    rule = adamas.numpy.Adagrad(arrays(), lr=0.5)
+    state = rule.state_dict()
+    state["param_groups"][0]["lr"] = repr(CYCLE)
+    with pytest.raises(InputError, match="moves the momentum, and this rule has none"):
+        rule.load_state_dict(state)
+    assert rule.param_groups[0]["lr"] == 0.5
 
 
 def test_numpy_refuses_what_cannot_be() -> None:

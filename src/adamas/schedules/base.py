@@ -425,7 +425,7 @@ class Part(Schedule):
     def marks(self) -> set[int]:
         own = {mark - self.start for mark in self.whole.marks() if self.start <= mark}
         if self.length == math.inf:
-            return {0} | (own or {1000})
+            return {0, self.whole.view} | own
         end = int(self.length)
         return {0, end - 1, end} | {mark for mark in own if mark < end}
 
