@@ -247,12 +247,11 @@ DESCEND = parse(driver.descend, "driver function", given=("g",))
 
 
 @cache  # one rule, however often it is asked for: so one kernel
-def two_phases(rule: Rule, momentum: float) -> Rule:
+def two_phases(rule: Rule) -> Rule:
     """The rule as it is while ``sgd_gain`` is 0, then gradient descent with momentum.
 
     Args:
         rule: which keeps an average of the gradients as ``exp_avg``.
-        momentum: of the second phase, unless a group has its own.
 
     Raises:
         InputError: for a rule that keeps none.
@@ -271,7 +270,7 @@ def two_phases(rule: Rule, momentum: float) -> Rule:
     handed = [ast.Name(name, ast.Load()) for name in (*source.states, *source.scalars)]  # exp_avg has its new value
     gain = ast.Name("sgd_gain", ast.Load())
     phase = ast.If(gain, [*lines, ast.Return(ast.Tuple([last.value.elts[0], *handed], ast.Load()))], [])
-    own = {"sgd_gain": 0.0, "sgd_momentum": momentum}
+    own = {"sgd_gain": 0.0, "sgd_momentum": LateSwitch.momentum}
     return replace(
         rule,
         source=replace(

@@ -254,8 +254,7 @@ class Stepper:
             tail: what is done beside the rule.
             keys: hyperparameter -> its name in the front's groups, where that differs.
         """
-        switch = tail.late_switch
-        self.rule = rule if switch is None else two_phases(rule, switch.momentum)
+        self.rule = rule if tail.late_switch is None else two_phases(rule)
         self.arrays = arrays
         self.tail = tail
         self.keys = dict(keys or {})

@@ -229,7 +229,8 @@ def test_swats_waits_until_its_average_has_settled() -> None:
 @FRONTS
 def test_a_plateau_is_of_reports_in_a_row(front: str) -> None:
     run = Run(front, late_switch=LateSwitch(plateau=3, min_delta=0.1))
-    run.opt.report_loss(10.0)  # before any step
+    for loss in (math.nan, 10.0):  # before any step
+        run.opt.report_loss(loss)
     for loss in (8.0, 7.9, math.nan, 7.0, 7.0, torch.tensor(6.9), 6.5):
         run.step()
         run.opt.report_loss(loss)
