@@ -193,8 +193,8 @@ MUTANTS = [
     Mutant(
         "telemetry of the gradient as it has become",
         NUMBA,
-        "each += _MEASURE_AFTER if",
-        "each += _MEASURE_BEFORE + _MEASURE_AFTER if",
+        "each += [*_MEASURE_AFTER, *(",
+        "each += [*_MEASURE_BEFORE, *_MEASURE_AFTER, *(",
     ),
     Mutant(
         "telemetry of the last coordinate alone",
@@ -433,9 +433,8 @@ MUTANTS = [
     Mutant(
         "counts are written before the kernels have run",
         OPTIMIZER,
-        "unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))",
-        "self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n"
-        "        unbroken(lambda: self._commit(plan, tasks, results, states, params, grads))",
+        "        unbroken(commit)\n",
+        "        self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n        unbroken(commit)\n",
     ),
     Mutant(
         "no thread, no step",
