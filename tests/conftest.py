@@ -1,10 +1,13 @@
 """What every test may count on."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from adamas import registry
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # tensorflow, its first choice, is not what is tested here
 
 
 @pytest.fixture(autouse=True)
