@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import os
 import pickle
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -446,6 +448,7 @@ def test_optax_moves_momentum() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its torch backend's own use of NumPy
 def test_keras() -> None:
     """In a training, with whichever backend there is; saved and loaded."""
+    os.environ.setdefault("KERAS_BACKEND", "jax" if find_spec("jax") else "torch")  # read at import
     keras = pytest.importorskip("keras", reason="Keras")
     from adamas.keras import LearningRateSchedule
 
