@@ -132,7 +132,7 @@ class LateSwitch:
             along: Σ ηΔᵀg over the groups: so γ is measured in units of their η, and does not fall with a schedule.
             beta: decay of the average; the paper takes β₂.
         """
-        inverse = along / squares if squares > 0 else math.nan
+        inverse = along / squares if 0 < squares < math.inf else math.nan
         if math.isfinite(inverse):
             average = beta * known["average"] + (1 - beta) * inverse
             known = {**known, "average": average, "weight": beta * known["weight"] + (1 - beta)}

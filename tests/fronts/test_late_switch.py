@@ -271,6 +271,10 @@ def test_a_nan_does_not_stay_in_the_average() -> None:
     for _ in range(3):
         opt.step([np.ones(3), None])
     assert math.isclose(opt.switched.lr, 1e-3, rel_tol=1e-4)
+    theta = np.ones(3)
+    opt = adamas.numpy.Adam(theta, lr=1e160, eps=0.0, late_switch=LateSwitch(at=2))
+    opt.step(np.full(3, 1e-30))  # whose ΔᵀΔ is infinite
+    assert opt.param_groups[0]["late_switch"]["weight"] == 0
 
 
 # -- rules and options -------------------------------------------------------------------------------------------------
@@ -616,9 +620,13 @@ def test_the_loss_does_not_jump() -> None:
     pytest.importorskip("sklearn")
     from tests.late_switch import train
 
-    for seed in (0, 1):
-        run = train(seed, LateSwitch(at=200), steps=400)
-        jump, noise = run.jump()
-        assert abs(jump) < 3 * noise
-        assert 0.1 < run.switched.lr < 0.4
-        assert run.losses[-50:].mean() < 0.8 * run.losses[150:200].mean()  # it goes on learning
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the network is small
+    try:
+        run = train(0, LateSwitch(at=200), steps=400)
+    finally:
+        torch.set_num_threads(threads)
+    jump, noise = run.jump()
+    assert abs(jump) < 3 * noise
+    assert 0.1 < run.switched.lr < 0.4
+    assert run.losses[-50:].mean() < 0.8 * run.losses[150:200].mean()  # it goes on learning
