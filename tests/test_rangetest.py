@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adamas.rangetest import RangeTest, Rates, classical, range_test
 
-# -- trainings of one number ---------------------------------------------------------------------------------------------
+# -- trainings of one number -----------------------------------------------------------------------------------------
 
 
 class Descent:
@@ -68,14 +68,24 @@ def test_it_scales_as_the_problem_does(place: int, noise: float, trial: int) -> 
     assert (a is None and b is None) or math.isclose(a, b * 10.0**place, rel_tol=1e-9)
 
 
-def test_it_climbs_from_far_off_on_either_side() -> None:
-    """The sweep says where to begin; the trials find the way from there."""
-    for best in (-5, 1):
-        result = scripted(lambda lr, i: 2 - min(i, 20) / 20 + abs(math.log10(lr) - best) / 10 * min(i, 20) / 20)  # noqa: B023
-        assert result.suggestion == float(f"1e{best}") or not result.confident
-    result = scripted(lambda lr, i: 1 / (1 + i / (1 + math.log10(lr / 1e-4) ** 2)))
-    assert result.suggestion == 1e-4 and result.confident
-    assert len({t.lr for t in result.trials}) > 3
+def test_it_walks_on_where_the_outermost_is_best() -> None:
+    """The sweep's loss falls late, from 1e-2 on, and diverges early, at 0.1; what is best lies outside."""
+
+    def loss(lr: float, i: int, best: float, sweep: bool) -> float:
+        if sweep:
+            return 1e3 if lr > 0.1 else 0.5 if lr > 1e-2 else 1.0
+        return 0.01 + abs(math.log10(lr / best)) / 10
+
+    for best, tried in ((1e-5, 10), (3.0, 6)):  # from one beyond the best to 0.1, from 0.03 to one beyond
+        rewound = 0
+
+        def rewind() -> None:
+            nonlocal rewound
+            rewound += 1
+
+        result = range_test(lambda lr: loss(lr, 0, best, rewound < 2), rewind)  # noqa: B023
+        assert result.suggestion == best and result.confident
+        assert len({t.lr for t in result.trials}) == tried
 
 
 def test_the_last_trials_decide() -> None:
@@ -101,8 +111,20 @@ def test_of_two_that_are_nearly_equal_the_smaller_wins() -> None:
         assert result.suggestion == chosen and [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
 
 
+def test_where_the_sweep_never_falls_all_are_tried() -> None:
+    """It rises from the start, as with huge inputs; from 1e-5 on everything is equally bad in the trials."""
+    rewound = 0
+
+    def rewind() -> None:
+        nonlocal rewound
+        rewound += 1
+
+    result = range_test(lambda lr: 2 + 3 * lr if rewound < 2 else 0.1 if lr == 3e-6 else 1.0, rewind, end=1.0)
+    assert result.suggestion == 3e-6 and len({t.lr for t in result.trials}) == 15
+
+
 def test_the_far_side_of_a_plateau_is_seen() -> None:
-    """A network that dies at once above 1e-3, and then stays where a constant brings it, looks well at the beginning."""
+    """A network that dies at once above 1e-3, and then stays at what a constant reaches, begins well."""
 
     def loss(lr: float, i: int) -> float:
         return 9.0 / (1 + 1e4 * lr * i) + (0.7 if lr > 2e-3 else 0.0)
@@ -224,7 +246,7 @@ def test_losses_below_zero_do_not_end_it() -> None:
     assert len(result.losses) > 60 and "diverged" in result.ended
 
 
-# -- fastai's rules, by hand ---------------------------------------------------------------------------------------------
+# -- fastai's rules, by hand -----------------------------------------------------------------------------------------
 
 TENS = 10.0 ** np.arange(-9, 21)
 
@@ -279,7 +301,7 @@ def test_the_ends_are_left_out() -> None:
 
 @pytest.fixture
 def result() -> RangeTest:
-    descent = Descent(10.0, 0.01)
+    descent = Descent(10.0)
     return range_test(descent.step, descent.rewind, ratios=(0.5, 1.0))
 
 

@@ -384,7 +384,7 @@ class _Test:
         return trial
 
     def fall(self) -> float:
-        """The η at which the sweep's loss has begun to fall, by a quicker mean than the smoothed one."""
+        """The η at which the sweep's loss has begun to fall, by a quicker mean than the smoothed one; else its first."""
         begun = self.losses[: self.begun]
         level = float(np.mean(begun))
         level -= max(float(np.std(begun)), 0.01 * abs(level))
@@ -393,7 +393,7 @@ class _Test:
             mean = QUICK * mean + (1 - QUICK) * loss
             if i >= self.begun and mean / (1 - QUICK ** (i + 1)) < level:
                 return lr
-        return self.lrs[-1]
+        return self.lrs[0]
 
     def scan(self) -> Trial:
         """The winner of the last trials; of the first the one of the smallest η, where none comes to its end."""
