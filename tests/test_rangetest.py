@@ -97,18 +97,21 @@ def test_the_last_trials_decide() -> None:
 
     result = scripted(loss)
     assert result.suggestion == 0.01
-    assert [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+    assert [t.lr for t in result.trials if t.steps == 150][:2] == [0.03, 0.01]
     assert {t.steps for t in result.trials} == {30, 150}
 
 
-def test_of_two_that_are_nearly_equal_the_smaller_wins() -> None:
-    for factor, chosen in ((0.95, 0.01), (0.85, 0.03)):
+def test_the_three_best_go_on_and_their_last_third_counts() -> None:
+    def loss(lr: float, i: int) -> float:
+        if lr > 0.2:
+            return 1e3
+        first = {0.1: 0.1, 0.03: 0.2, 0.01: 0.3}.get(lr, 0.5)  # the order of the first trials
+        late = {0.1: 0.3, 0.03: 0.2, 0.01: 0.1, 0.003: 0.0}.get(lr, 0.5)  # the opposite at the end
+        return 1.0 if i < 10 else first if i <= 100 else late
 
-        def loss(lr: float, i: int) -> float:
-            return {0.01: 1.0, 0.03: factor}.get(lr, 2.0) * (3 / (1 + i) + 0.1) if lr < 1 else 1e3  # noqa: B023
-
-        result = scripted(loss, start=1e-5)
-        assert result.suggestion == chosen and [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+    result = scripted(loss, start=1e-4)
+    assert [t.lr for t in result.trials if t.steps == 150] == [0.1, 0.03, 0.01]
+    assert result.suggestion == 0.01 and result.trials[-1].loss == pytest.approx(0.1)
 
 
 def test_where_the_sweep_never_falls_all_are_tried() -> None:
@@ -334,7 +337,7 @@ def test_the_picture(result: RangeTest) -> None:
     curves = {line.get_label(): line for line in axes.get_lines()}
     assert np.array_equal(curves["sweep, smoothed"].get_ydata(), result.smoothed)
     last = curves["constant η, 150 steps"]
-    assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 2
+    assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 3
     assert result.plot().figure is not figure
     html = result._repr_html_()
     assert html.startswith("<p>Suggested learning rate: 0.1.") and "<td>valley</td>" in html
