@@ -36,6 +36,7 @@ from adamas.bench.report import caption
 from adamas.problems import datasets, networks
 from adamas.problems.base import need
 from adamas.problems.table import Table, split
+from adamas.rangetest import TRIAL
 
 BATCH = 64
 
@@ -279,8 +280,10 @@ STEPS, LAST = 300, 100
 GRID = tuple(10 ** (k / 2) for k in range(-10, 3))
 GOOD = 1.1
 """Times the best of the grid."""
-METHODS = ("adamas", "valley", "steepest", "minimum", "slide", "grid")
-"""The last is the best η of the whole grid, under another seed: 3,900 mini-batches."""
+LONG = 300
+"""Steps of longer trials, as long as the training itself, beside the default."""
+METHODS = ("adamas", "long", "valley", "steepest", "minimum", "slide", "grid")
+"""The second is `find_lr` with long trials, the last the best η of the whole grid under another seed."""
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,7 @@ class Case:
         lrs: method -> its suggestion; None where there is none to rely on.
         lr: the best η of the grid by training loss.
         grid: η -> training loss and held-back loss, over the grid's best.
-        spent: mini-batches that the test took.
+        spent: mini-batches that the tests took, the default one and the long one.
         compared, differing: objects compared bit for bit before and after the test.
     """
 
@@ -304,7 +307,7 @@ class Case:
     lrs: dict[str, float | None]
     lr: float
     grid: dict[float, tuple[float, float]]
-    spent: int
+    spent: tuple[int, int]
     compared: int
     differing: int
 
@@ -359,19 +362,26 @@ def case(make: Callable[[], Task], optimizer: str, seed: int) -> Case:
     task, name = make(), make.__name__
     model, opt, loader = begin(task, optimizer, seed)
     before = everything(model, opt, loader)
-    found = adamas.torch.find_lr(model, opt, loader, lambda m, rows: task.loss(m, rows, False))
+    found, long = (
+        adamas.torch.find_lr(model, opt, loader, lambda m, rows: task.loss(m, rows, False), trial=trial)
+        for trial in (TRIAL, LONG)
+    )
     after = everything(model, opt, loader)
     differing = sum(before.get(k) != after.get(k) for k in before | after)
     grid = {lr: train(task, optimizer, seed, lr) for lr in GRID}
     best = min(t for t, _ in grid.values()), min(h for _, h in grid.values())
-    lrs = {"adamas": found.suggestion if found.confident else None, **found.suggestions}
+    lrs = {
+        "adamas": found.suggestion if found.confident else None,
+        "long": long.suggestion if long.confident else None,
+        **found.suggestions,
+    }
     losses: dict[str, tuple[float, float]] = {}
     for method, lr in lrs.items():
         reached = (math.inf, math.inf) if lr is None else train(task, optimizer, seed, lr)
         losses[method] = reached[0] / best[0], reached[1] / best[1]
     lr = min(grid, key=lambda lr: grid[lr][0])
     over = {lr: (t / best[0], h / best[1]) for lr, (t, h) in grid.items()}
-    return Case(name, optimizer, best, losses, lrs, lr, over, found.steps, len(before | after), differing)
+    return Case(name, optimizer, best, losses, lrs, lr, over, (found.steps, long.steps), len(before | after), differing)
 
 
 def with_grid(cases: list[Case]) -> None:
@@ -400,7 +410,7 @@ def detail(cases: list[Case], seeds: int) -> Grid:
             *key,
             f"{median(c.lr for c in own):.2g}",
             " ".join("–" if lr is None else f"{lr:g}" for lr in found),
-            f"{mean(c.spent for c in own):.0f}",
+            " ".join(f"{mean(each):.0f}" for each in zip(*(c.spent for c in own), strict=True)),
             *(f"{median(c.losses[m][0] for c in own):.2f}" for m in METHODS),
         )
     return grid
@@ -439,7 +449,7 @@ def main() -> None:
     console.print(detail(cases, options.seeds))
     console.print(summary(cases))
     unsure = sum(c.lrs["adamas"] is None for c in cases)
-    console.print(f"No confident suggestion: {unsure} of {len(cases)}; they count as misses.")
+    console.print(f"No confident suggestion by default: {unsure} of {len(cases)}; they count as misses.")
     console.print(
         f"Compared bit for bit before and after: {sum(c.compared for c in cases):,} objects, "
         f"of which {sum(c.differing for c in cases)} differ."

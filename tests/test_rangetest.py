@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adamas.rangetest import RangeTest, Rates, classical, range_test
 
-# -- trainings of one number ---------------------------------------------------------------------------------------------
+# -- trainings of one number -----------------------------------------------------------------------------------------
 
 
 class Descent:
@@ -68,14 +68,24 @@ def test_it_scales_as_the_problem_does(place: int, noise: float, trial: int) -> 
     assert (a is None and b is None) or math.isclose(a, b * 10.0**place, rel_tol=1e-9)
 
 
-def test_it_climbs_from_far_off_on_either_side() -> None:
-    """The sweep says where to begin; the trials find the way from there."""
-    for best in (-5, 1):
-        result = scripted(lambda lr, i: 2 - min(i, 20) / 20 + abs(math.log10(lr) - best) / 10 * min(i, 20) / 20)  # noqa: B023
-        assert result.suggestion == float(f"1e{best}") or not result.confident
-    result = scripted(lambda lr, i: 1 / (1 + i / (1 + math.log10(lr / 1e-4) ** 2)))
-    assert result.suggestion == 1e-4 and result.confident
-    assert len({t.lr for t in result.trials}) > 3
+def test_it_walks_on_where_the_outermost_is_best() -> None:
+    """The sweep's loss falls late, from 1e-2 on, and diverges early, at 0.1; what is best lies outside."""
+
+    def loss(lr: float, i: int, best: float, sweep: bool) -> float:
+        if sweep:
+            return 1e3 if lr > 0.1 else 0.5 if lr > 1e-2 else 1.0
+        return 0.01 + abs(math.log10(lr / best)) / 10
+
+    for best, tried in ((1e-5, 10), (3.0, 6)):  # from one beyond the best to 0.1, from 0.03 to one beyond
+        rewound = 0
+
+        def rewind() -> None:
+            nonlocal rewound
+            rewound += 1
+
+        result = range_test(lambda lr: loss(lr, 0, best, rewound < 2), rewind)  # noqa: B023
+        assert result.suggestion == best and result.confident
+        assert len({t.lr for t in result.trials}) == tried
 
 
 def test_the_last_trials_decide() -> None:
@@ -87,22 +97,37 @@ def test_the_last_trials_decide() -> None:
 
     result = scripted(loss)
     assert result.suggestion == 0.01
-    assert [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+    assert [t.lr for t in result.trials if t.steps == 150][:2] == [0.03, 0.01]
     assert {t.steps for t in result.trials} == {30, 150}
 
 
-def test_of_two_that_are_nearly_equal_the_smaller_wins() -> None:
-    for factor, chosen in ((0.95, 0.01), (0.85, 0.03)):
+def test_the_three_best_go_on_and_their_last_third_counts() -> None:
+    def loss(lr: float, i: int) -> float:
+        if lr > 0.2:
+            return 1e3
+        first = {0.1: 0.1, 0.03: 0.2, 0.01: 0.3}.get(lr, 0.5)  # the order of the first trials
+        late = {0.1: 0.3, 0.03: 0.2, 0.01: 0.1, 0.003: 0.0}.get(lr, 0.5)  # the opposite at the end
+        return 1.0 if i < 10 else first if i <= 100 else late
 
-        def loss(lr: float, i: int) -> float:
-            return {0.01: 1.0, 0.03: factor}.get(lr, 2.0) * (3 / (1 + i) + 0.1) if lr < 1 else 1e3  # noqa: B023
+    result = scripted(loss, start=1e-4)
+    assert [t.lr for t in result.trials if t.steps == 150] == [0.1, 0.03, 0.01]
+    assert result.suggestion == 0.01 and result.trials[-1].loss == pytest.approx(0.1)
 
-        result = scripted(loss, start=1e-5)
-        assert result.suggestion == chosen and [t.lr for t in result.trials if t.steps == 150] == [0.03, 0.01]
+
+def test_where_the_sweep_never_falls_all_are_tried() -> None:
+    """It rises from the start, as with huge inputs; from 1e-5 on everything is equally bad in the trials."""
+    rewound = 0
+
+    def rewind() -> None:
+        nonlocal rewound
+        rewound += 1
+
+    result = range_test(lambda lr: 2 + 3 * lr if rewound < 2 else 0.1 if lr == 3e-6 else 1.0, rewind, end=1.0)
+    assert result.suggestion == 3e-6 and len({t.lr for t in result.trials}) == 15
 
 
 def test_the_far_side_of_a_plateau_is_seen() -> None:
-    """A network that dies at once above 1e-3, and then stays where a constant brings it, looks well at the beginning."""
+    """A network that dies at once above 1e-3, and then stays at what a constant reaches, begins well."""
 
     def loss(lr: float, i: int) -> float:
         return 9.0 / (1 + 1e4 * lr * i) + (0.7 if lr > 2e-3 else 0.0)
@@ -224,7 +249,7 @@ def test_losses_below_zero_do_not_end_it() -> None:
     assert len(result.losses) > 60 and "diverged" in result.ended
 
 
-# -- fastai's rules, by hand ---------------------------------------------------------------------------------------------
+# -- fastai's rules, by hand -----------------------------------------------------------------------------------------
 
 TENS = 10.0 ** np.arange(-9, 21)
 
@@ -279,7 +304,7 @@ def test_the_ends_are_left_out() -> None:
 
 @pytest.fixture
 def result() -> RangeTest:
-    descent = Descent(10.0, 0.01)
+    descent = Descent(10.0)
     return range_test(descent.step, descent.rewind, ratios=(0.5, 1.0))
 
 
@@ -312,7 +337,7 @@ def test_the_picture(result: RangeTest) -> None:
     curves = {line.get_label(): line for line in axes.get_lines()}
     assert np.array_equal(curves["sweep, smoothed"].get_ydata(), result.smoothed)
     last = curves["constant η, 150 steps"]
-    assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 2
+    assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 3
     assert result.plot().figure is not figure
     html = result._repr_html_()
     assert html.startswith("<p>Suggested learning rate: 0.1.") and "<td>valley</td>" in html

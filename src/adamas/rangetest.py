@@ -33,8 +33,8 @@ QUICK = 0.8
 TRIAL = 150
 """Steps of the last trials; the first ones take `SHORT` of them."""
 SHORT = 0.2
-TIE = 0.1
-"""Of the last two trials the smaller η wins, if its loss is not higher by more than this share of it."""
+LAST = 3
+"""How many are tried at full length."""
 SURE = 2.0
 """Standard errors by which the best trial's loss must lie below that of the beginning."""
 
@@ -57,11 +57,16 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """Mean over the last half; ∞ where it did not get to the end."""
+        """Mean over the last third; ∞ where it did not get to the end."""
         if len(self.losses) < self.steps:
             return math.inf
-        mean = float(np.mean(self.losses[-math.ceil(self.steps / 2) :]))
+        mean = float(np.mean(self.end))
         return mean if math.isfinite(mean) else math.inf
+
+    @property
+    def end(self) -> tuple[float, ...]:
+        """The losses of the last third."""
+        return self.losses[-math.ceil(self.steps / 3) :]
 
 
 @dataclass(frozen=True)
@@ -270,9 +275,8 @@ def range_test(
     """Find a learning rate, whatever trains.
 
     Every round number (1 or 3 of a decade) between where the sweep's loss begins to fall and where it diverged is tried
-    for some steps, and further ones as long as the outermost is the best. The two best are tried at full length. The
-    lower loss wins; if they differ by no more than a tenth, the smaller η. All trials begin where the sweep began.
-    docs/find-lr.md says how good that is.
+    for some steps, and further ones as long as the outermost is the best. The three best are tried at full length, and
+    the lowest loss wins. All trials begin where the sweep began. docs/find-lr.md says how good that is.
 
     Args:
         step: trains on the next mini-batch at the learning rate given; returns the loss from before that. If the loss
@@ -280,7 +284,7 @@ def range_test(
         rewind: brings everything back to the start: weights, states, random generators, the first mini-batch.
         start, end: the range of η.
         num_iter: mini-batches of the sweep, 30 or more.
-        trial: steps of a trial at full length, 10 or more; 0 for none.
+        trial: steps of a trial at full length, 10 or more; 0 for none. The longer, the surer.
         ratios: see `RangeTest`.
         tell: is told in a line how it goes.
 
@@ -384,7 +388,7 @@ class _Test:
         return trial
 
     def fall(self) -> float:
-        """The η at which the sweep's loss has begun to fall, by a quicker mean than the smoothed one."""
+        """The η at which the sweep's loss has begun to fall, by a quick mean; else the first."""
         begun = self.losses[: self.begun]
         level = float(np.mean(begun))
         level -= max(float(np.std(begun)), 0.01 * abs(level))
@@ -393,7 +397,7 @@ class _Test:
             mean = QUICK * mean + (1 - QUICK) * loss
             if i >= self.begun and mean / (1 - QUICK ** (i + 1)) < level:
                 return lr
-        return self.lrs[-1]
+        return self.lrs[0]
 
     def scan(self) -> Trial:
         """The winner of the last trials; of the first the one of the smallest η, where none comes to its end."""
@@ -412,13 +416,12 @@ class _Test:
                 break
         last: list[Trial] = []
         for k in sorted(first, key=lambda k: first[k].loss):
-            if math.isinf(first[k].loss) or sum(math.isfinite(trial.loss) for trial in last) == 2:
+            if math.isinf(first[k].loss) or sum(math.isfinite(trial.loss) for trial in last) == LAST:
                 break
             last.append(self.train(_rate(k), self.trial))
-        lowest = min((trial.loss for trial in last), default=math.inf)
-        if math.isinf(lowest):
+        if all(math.isinf(trial.loss) for trial in last):
             return min(first.values(), key=lambda trial: trial.lr)
-        return min((t for t in last if t.loss - lowest <= TIE * abs(t.loss)), key=lambda trial: trial.lr)
+        return min(last, key=lambda trial: trial.loss)
 
     def verdict(self, best: Trial) -> tuple[float | None, bool, str]:
         """Suggestion, whether it is to be relied on, and the reason."""
@@ -428,7 +431,7 @@ class _Test:
                 False,
                 f"the loss diverged at every η tried, down to {best.lr:g}: lower the start of the range.",
             )
-        begun, last = self.losses[: self.begun], best.losses[-math.ceil(best.steps / 2) :]
+        begun, last = self.losses[: self.begun], best.end
         level = float(np.mean(begun))
         error = math.sqrt(float(np.var(begun)) / len(begun) + float(np.var(last)) / len(last))
         if not best.loss < level - SURE * error:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def run(capsys: Any, *args: str) -> tuple[int, str, str]:
 def test_a_surface_has_a_rate_below_its_limit(capsys: Any, tmp_path: Path) -> None:
     """On ½(x² + 100y²) gradient descent converges below 2/100."""
     status, out, err = run(capsys, "valley", "--optimizer", "sgd", "-o", str(tmp_path / "lr.png"))
-    assert status == 0 and "Suggested learning rate: 0.01. Of 3 values tried" in out
+    assert status == 0 and re.search(r"Suggested learning rate: 0.01. Of \d+ values tried from the same start", out)
     assert 'opt = optimizer("sgd")(params, lr=0.01)' in out and "η = 0.03, 30 steps: diverged" not in err
     assert err.splitlines()[0].endswith(".") and "Sweep: the loss diverged at η = " in err
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
