@@ -205,8 +205,8 @@ MUTANTS = [
     Mutant(
         "telemetry of the last span alone",
         ENGINE,
-        "add.at(whole, self.owners, results)",
-        "whole[self.owners] = results",
+        "add.reduceat(results, self._begins)",
+        "results[self._begins]",
     ),
     # moments in fewer bits
     Mutant(

@@ -110,6 +110,7 @@ class Table:
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.owners = tensor if owners is None else owners[tensor]
+        self._begins = np.flatnonzero(np.diff(self.owners, prepend=-1))  # the first span of each owner that has one
         self.elements = int(length.sum())
         self.coefficients = np.zeros((1, width), dtype)
         self.keys = np.zeros(1, np.int64)
@@ -136,7 +137,7 @@ class Table:
         """What was said of each span, put together for each of ``count`` owners, in the order of the spans."""
         whole = np.zeros((count, *results.shape[1:]))
         with np.errstate(invalid="ignore"):  # NaN is an answer
-            add.at(whole, self.owners, results)
+            whole[self.owners[self._begins]] = add.reduceat(results, self._begins)
         return whole
 
 
