@@ -280,10 +280,10 @@ STEPS, LAST = 300, 100
 GRID = tuple(10 ** (k / 2) for k in range(-10, 3))
 GOOD = 1.1
 """Times the best of the grid."""
-LONG = 300
-"""Steps of longer trials, as long as the training itself, beside the default."""
-METHODS = ("adamas", "long", "valley", "steepest", "minimum", "slide", "grid")
-"""The second is `find_lr` with long trials, the last the best η of the whole grid under another seed."""
+BRIEF = 150
+"""Steps of shorter trials, beside the default, which is as long as the training itself."""
+METHODS = ("adamas", "brief", "valley", "steepest", "minimum", "slide", "grid")
+"""The second is `find_lr` with shorter trials, the last the best η of the whole grid under another seed."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class Case:
         lrs: method -> its suggestion; None where there is none to rely on.
         lr: the best η of the grid by training loss.
         grid: η -> training loss and held-back loss, over the grid's best.
-        spent: mini-batches that the tests took, the default one and the long one.
+        spent: mini-batches that the tests took, the default one and the shorter one.
         compared, differing: objects compared bit for bit before and after the test.
     """
 
@@ -362,9 +362,9 @@ def case(make: Callable[[], Task], optimizer: str, seed: int) -> Case:
     task, name = make(), make.__name__
     model, opt, loader = begin(task, optimizer, seed)
     before = everything(model, opt, loader)
-    found, long = (
+    found, brief = (
         adamas.torch.find_lr(model, opt, loader, lambda m, rows: task.loss(m, rows, False), trial=trial)
-        for trial in (TRIAL, LONG)
+        for trial in (TRIAL, BRIEF)
     )
     after = everything(model, opt, loader)
     differing = sum(before.get(k) != after.get(k) for k in before | after)
@@ -372,7 +372,7 @@ def case(make: Callable[[], Task], optimizer: str, seed: int) -> Case:
     best = min(t for t, _ in grid.values()), min(h for _, h in grid.values())
     lrs = {
         "adamas": found.suggestion if found.confident else None,
-        "long": long.suggestion if long.confident else None,
+        "brief": brief.suggestion if brief.confident else None,
         **found.suggestions,
     }
     losses: dict[str, tuple[float, float]] = {}
@@ -381,7 +381,9 @@ def case(make: Callable[[], Task], optimizer: str, seed: int) -> Case:
         losses[method] = reached[0] / best[0], reached[1] / best[1]
     lr = min(grid, key=lambda lr: grid[lr][0])
     over = {lr: (t / best[0], h / best[1]) for lr, (t, h) in grid.items()}
-    return Case(name, optimizer, best, losses, lrs, lr, over, (found.steps, long.steps), len(before | after), differing)
+    return Case(
+        name, optimizer, best, losses, lrs, lr, over, (found.steps, brief.steps), len(before | after), differing
+    )
 
 
 def with_grid(cases: list[Case]) -> None:

@@ -30,7 +30,7 @@ LEAST = 30
 """Fewer mini-batches make no curve."""
 QUICK = 0.8
 """Decay of the mean that shows where the loss begins to fall."""
-TRIAL = 150
+TRIAL = 300
 """Steps of the last trials; the first ones take `SHORT` of them."""
 SHORT = 0.2
 LAST = 3
