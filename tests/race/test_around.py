@@ -48,7 +48,7 @@ def spy(tmp_path, monkeypatch):
     path.write_text(SPY)
     entrant = enter(f"{path}:Spy")
 
-    def met(problem, around, steps=50, lr=0.01):
+    def met(problem, around, steps=50, lr=0.02):
         cls = entrant.load()
         seen = vars(__import__("sys").modules[cls.__module__])["seen"]
         run(problem, entrant, Trial(entrant.identity, lr, 0, 2), around=around)  # which is two trials, the first time
@@ -109,7 +109,7 @@ def test_every_step_is_taken_at_its_own_eta(spy, options, expected):
     met = spy(load("digits"), Around(**options))
     expected = Around(**options).factor(50) if expected is None else expected
     steps = np.arange(50)
-    np.testing.assert_array_equal(met[:, 0], 0.01 * expected(steps))
+    np.testing.assert_array_equal(met[:, 0], 0.02 * expected(steps))
     np.testing.assert_array_equal(met[:, 1], 0.9 if expected.momentum is None else expected.momentum(steps))
 
 
@@ -118,7 +118,7 @@ def test_a_trial_of_a_quarter_of_the_length_has_the_whole_of_the_schedule(spy):
     for steps in (20, 5, 1):
         met = spy(load("digits"), around, steps)
         whole = warmup(max(1, steps // 5)) >> cosine(steps - steps // 5) if steps > 1 else warmup(1)
-        np.testing.assert_array_equal(met[:, 0], 0.01 * whole(np.arange(steps)))
+        np.testing.assert_array_equal(met[:, 0], 0.02 * whole(np.arange(steps)))
 
 
 @pytest.mark.parametrize("problem", ["digits", "digits-softmax"])

@@ -118,7 +118,7 @@ class Stepper:
     def _options(self, rule: Rule, around: Around, switch: LateSwitch | None) -> dict[str, Any]:
         """What of it a rule of ours does within its step."""
         options: dict[str, Any] = {} if around.clip is None else {"clip_grad_norm": around.clip}
-        if switch is not None and can_switch(rule, switch):
+        if switch is not None and can_switch(rule):
             options["late_switch"] = self._switch = switch
         return options
 
@@ -218,10 +218,10 @@ class Stepper:
         return held / sum(math.prod(a.shape) for a in arrays)
 
 
-def can_switch(rule: Rule, switch: LateSwitch) -> bool:
+def can_switch(rule: Rule) -> bool:
     """Whether the rule keeps what a late switch carries over."""
     try:
-        two_phases(rule, switch.momentum)
+        two_phases(rule)
     except InputError:
         return False
     return True

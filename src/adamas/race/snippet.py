@@ -101,7 +101,7 @@ class _Loop:
     def options(self, rule: Rule) -> str:
         """What more a rule's optimizer is given."""
         options = [] if self._around.clip is None else [f"clip_grad_norm={self._around.clip:g}"]
-        self._switches = self._switch is not None and can_switch(rule, self._switch)
+        self._switches = self._switch is not None and can_switch(rule)
         if self._switches:
             name = next(n for n in ("at", "plateau", "swats") if getattr(self._switch, n) is not None)
             options.append(f"late_switch=LateSwitch({name}={getattr(self._switch, name):g})")
