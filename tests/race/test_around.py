@@ -298,7 +298,7 @@ def test_a_race_with_all_of_it_ends_with_table_and_picture(tmp_path, monkeypatch
     assert exit.value.code == 0, err
     assert "Every trial with --schedule cosine --warmup 0.1 --clip 1 --stop-early 4 --switch at=0.5." in err
     for part in (
-        "η × warmup(3) >> cosine(27)",
+        "median over seeds within 30 steps, η × warmup(3) >> cosine(27)",
         "its best one counts",
         "clipped to 1.",
         "gradient descent with momentum: at=0.5",

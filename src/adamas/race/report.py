@@ -135,7 +135,7 @@ def _footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
     better = "higher" if problem.measure.higher_is_better else "lower"
     around, factor = plan.around, plan.around.factor(plan.steps)
     rate = "η constant" if factor is None else f"η × {factor}"
-    notes = [f"{problem.measure.name}: median over seeds after {plan.steps} steps, {rate}; {better} is better."]
+    notes = [f"{problem.measure.name}: median over seeds {plan.span}, {rate}; {better} is better."]
     if around.stop_early is not None:
         notes.append(
             f"A training ends at {around.stop_early} of the {LOOKS} points on the way in a row without improvement, "

@@ -69,6 +69,11 @@ class Plan:
     lrs: Sequence[float] | None = None
     around: Around = PLAIN
 
+    @property
+    def span(self) -> str:
+        """When a full trial's result is from, in words."""
+        return f"{'after' if self.around.stop_early is None else 'within'} {self.steps} steps"
+
     def trial(self, entrant: Entrant, lr: float, seed: int = SEARCH_SEEDS[0], part: int = 1) -> Trial:
         """The trial of that optimizer, η and seed at 1/`part` of the full length."""
         return Trial(entrant.identity, lr, seed, max(1, self.steps // part))
