@@ -181,11 +181,21 @@ class Recipe:
     def clip_grad_norm(self) -> float | None:
         return self._arguments.get("clip_grad_norm")
 
-    def code(self) -> str:
-        """Python that builds the same optimizer and schedule from ``model``."""
+    @property
+    def factor(self) -> "Schedule":
+        """The schedule as a function of the step, of every group's η."""
+        return self._factor
+
+    def code(self, lr: float | None = None) -> str:
+        """Python that builds the same optimizer and schedule from ``model``.
+
+        Args:
+            lr: η, where it is not to be the recipe's own.
+        """
         kind = type(self.optimizer).__name__
+        arguments = self._arguments if lr is None else {**self._arguments, "lr": lr}
         decay = f"decay_groups(model, weight_decay={self._arguments['weight_decay']!r})"
-        rest = [f"{name}={value!r}" for name, value in self._arguments.items() if name != "weight_decay"]
+        rest = [f"{name}={value!r}" for name, value in arguments.items() if name != "weight_decay"]
         return (
             "from adamas.schedules import cosine, warmup\n"
             f"from adamas.torch import {kind}, decay_groups, schedule\n\n"

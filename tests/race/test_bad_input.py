@@ -218,7 +218,8 @@ def test_race_says_what_is_wrong(capsys, tmp_path, args, sentence):
         (
             "race bowl --sedes 3",
             "Unknown option '--sedes': did you mean '--seeds'? Known: --optimizers, --lrs, --seeds, --steps, "
-            "--seconds, --target, --target-metric, --jobs, --resume, -o, --output, --json, -h, --help.",
+            "--seconds, --target, --target-metric, --schedule, --warmup, --clip, --stop-early, --switch, --recipe, "
+            "--jobs, --resume, -o, --output, --json, -h, --help.",
         ),
         ("race bowl bowl", "Got unexpected extra argument (bowl); see adamas race --help."),
         (

@@ -51,6 +51,26 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option("--seconds", type=float, help="Time for the whole race; without --steps the length is chosen to fit.")
 @click.option("--target", metavar="COLUMN", help="The column to predict in a CSV, NPZ or Parquet file.")
 @click.option("--target-metric", type=float, help='Value for "steps to the target", instead of the default.')
+@click.option(
+    "--schedule",
+    metavar="SHAPE",
+    help="Of η: constant, cosine, linear, one_cycle, one_minus_sqrt or wsd over each trial, or an expression in steps, "
+    "as adamas schedule takes it. Default: constant.",
+)
+@click.option("--warmup", type=float, metavar="N", help="Steps up to η; below 1, a share of each trial.")
+@click.option("--clip", type=float, metavar="X", help="Clip the norm of all gradients together to X.")
+@click.option(
+    "--stop-early",
+    type=int,
+    metavar="N",
+    help="End a trial at N validations in a row without improvement, of 25 in all; its best one counts.",
+)
+@click.option(
+    "--switch",
+    metavar="WHEN",
+    help="From Adam's kin to gradient descent: at=200, at=0.6 (of a trial), plateau=3 or swats=1e-3.",
+)
+@click.option("--recipe", metavar="NAME", help="Have a recipe race too: general, transformer, vision or large_batch.")
 @click.option("--jobs", type=int, help="Trials at once. Default: one a core.")
 @click.option("--resume", is_flag=True, help="Go on with the race in the output folder.")
 @click.option(

@@ -51,6 +51,12 @@ class Training(ABC):
 
     parameters: Any
     gradients: dict[str, FloatArray]
+    module: Any = None
+    """The torch module that is trained, where there is one."""
+
+    def batch_size(self) -> int:
+        """How many samples a mini-batch has. Asked only where there is a module."""
+        raise NotImplementedError
 
     @abstractmethod
     def backward(self) -> float:

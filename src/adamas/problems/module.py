@@ -23,7 +23,8 @@ Either may also set `higher_is_better = True` (where validate returns an accurac
     clip_grad_norm, scaler, stopping        what the loop clips to, its GradScaler, what ends it early
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +94,31 @@ class _Torch(Training):
     def __init__(self, path: Path, seed: int) -> None:
         import torch
 
-        self._path, self._module = path, load_module(path)
+        self._path, self._code = path, load_module(path)
         torch.manual_seed(seed)
         with blamed(path, "model()"):
-            self._model = self._module.model()
-            if not isinstance(self._model, torch.nn.Module):
-                raise InputError(f"{path}: model() returned {type(self._model).__name__}, not a torch.nn.Module.")
-        self.parameters = [p for p in self._model.parameters() if p.requires_grad]
+            self.module = self._code.model()
+            if not isinstance(self.module, torch.nn.Module):
+                raise InputError(f"{path}: model() returned {type(self.module).__name__}, not a torch.nn.Module.")
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         if not self.parameters:
             raise InputError(f"{path}: model() has no parameter that requires a gradient: there is nothing to train.")
         self._batches = self._endless()
 
+    def batch_size(self) -> int:
+        """The first dimension of the first tensor in the next mini-batch, which stays the next one."""
+        with blamed(self._path, "batches()"):
+            batch = next(self._batches)
+        self._batches = chain([batch], self._batches)
+        size = _samples(batch)
+        if size is None:
+            raise InputError(f"{self._path}: batches() gives no tensor that says how many samples a batch has.")
+        return size
+
     def _endless(self) -> Iterator[Any]:
         while True:
             some = False
-            for batch in self._module.batches():
+            for batch in self._code.batches():
                 some = True
                 yield batch
             if not some:
@@ -118,7 +129,7 @@ class _Torch(Training):
             batch = next(self._batches)
             for p in self.parameters:
                 p.grad = None
-            loss = self._module.loss(self._model, batch)
+            loss = self._code.loss(self.module, batch)
             if not hasattr(loss, "backward") or loss.numel() != 1:
                 raise InputError(f"{self._path}: loss() returned {type(loss).__name__}; it must be a scalar tensor.")
             loss.backward()
@@ -127,19 +138,27 @@ class _Torch(Training):
     def validate(self) -> tuple[float, float | None]:
         import torch
 
-        self._model.eval()
+        self.module.eval()
         with blamed(self._path, "validate()"), torch.no_grad():
-            value = self._module.validate(self._model)
-        self._model.train()
+            value = self._code.validate(self.module)
+        self.module.train()
         return _number(self._path, "validate", value), None
+
+
+def _samples(batch: Any) -> int | None:
+    if isinstance(batch, Mapping | list | tuple):
+        parts: Any = batch.values() if isinstance(batch, Mapping) else batch
+        return next((size for part in parts if (size := _samples(part)) is not None), None)
+    shape = getattr(batch, "shape", None)
+    return int(shape[0]) if shape else None
 
 
 class _Numpy(Training):
     def __init__(self, path: Path, seed: int) -> None:
-        self._path, self._module = path, load_module(path)
+        self._path, self._code = path, load_module(path)
         self._rng = np.random.default_rng(seed)
         with blamed(path, "start()"):
-            start = self._module.start(self._rng)
+            start = self._code.start(self._rng)
         self._single = not isinstance(start, dict)
         named: dict[str, Any] = {"params": start} if self._single else start
         try:
@@ -152,8 +171,8 @@ class _Numpy(Training):
 
     def backward(self) -> float:
         with blamed(self._path), np.errstate(over="ignore", invalid="ignore"):
-            loss = self._module.loss(self._theirs())
-            gradient = self._module.gradient(self._theirs(), self._rng)
+            loss = self._code.loss(self._theirs())
+            gradient = self._code.gradient(self._theirs(), self._rng)
         named = {"params": gradient} if self._single else gradient
         self.gradients = {}
         for name, p in self.parameters.items():
@@ -169,9 +188,9 @@ class _Numpy(Training):
         return _number(self._path, "loss", loss)
 
     def validate(self) -> tuple[float, float | None]:
-        judge = "validate" if hasattr(self._module, "validate") else "loss"
+        judge = "validate" if hasattr(self._code, "validate") else "loss"
         with blamed(self._path), np.errstate(over="ignore", invalid="ignore"):
-            value = getattr(self._module, judge)(self._theirs())
+            value = getattr(self._code, judge)(self._theirs())
         return _number(self._path, judge, value), None
 
 

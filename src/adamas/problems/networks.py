@@ -52,12 +52,16 @@ class _NetworkTraining(Training):
 
         table = problem.table
         torch.manual_seed(seed)
-        self._model = problem.build(table)
-        self.parameters = list(self._model.parameters())
+        self.module = problem.build(table)
+        self.parameters = list(self.module.parameters())
         self._batches = Batches(len(table.x), problem.batch, np.random.default_rng(seed))
         self._x, self._vx = _tensor(table.x), _tensor(table.vx)
         self._y, self._vy = _tensor(table.y), _tensor(table.vy)
         self._classes = table.classes
+        self._batch = problem.batch
+
+    def batch_size(self) -> int:
+        return min(self._batch, len(self._x))
 
     def _loss(self, out: "Tensor", y: "Tensor") -> "Tensor":
         from torch.nn import functional
@@ -70,23 +74,23 @@ class _NetworkTraining(Training):
         rows = torch.from_numpy(next(self._batches))
         for p in self.parameters:
             p.grad = None
-        loss = self._loss(self._model(self._x[rows]), self._y[rows])
+        loss = self._loss(self.module(self._x[rows]), self._y[rows])
         torch.autograd.backward(loss)
         return loss.item()
 
     def validate(self) -> tuple[float, float | None]:
         import torch
 
-        self._model.eval()
+        self.module.eval()
         with torch.no_grad():
-            out = self._model(self._vx)
+            out = self.module(self._vx)
             loss = self._loss(out, self._vy).item()
             if self._classes:
                 second = (out.argmax(1) == self._vy).double().mean().item()
             else:
                 spread = self._vy.double().var(correction=0).item()
                 second = 1 - loss / spread if spread else None
-        self._model.train()
+        self.module.train()
         return loss, second
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,15 @@ import joblib
 from adamas.errors import InputError
 from adamas.problems import load
 from adamas.problems.base import Problem
+from adamas.race.around import Around
 from adamas.race.drive import run
-from adamas.race.entrants import Entrant, enter, family
+from adamas.race.entrants import Entrant, enter, enter_recipe, family, prepare
 from adamas.race.progress import Progress
 from adamas.race.report import as_dict, versions, write_results
 from adamas.race.result import Table, tabulate
 from adamas.race.runner import Runner, Stopped
 from adamas.race.search import Plan, search, trials_expected
-from adamas.race.snippet import snippet
+from adamas.race.snippet import recipe_snippet, snippet
 from adamas.race.trials import Outcome, Store, Trial, stored_identity
 
 __all__ = ["Race", "race"]
@@ -56,6 +57,12 @@ def race(
     seconds: float | None = None,
     target: str | None = None,
     target_metric: float | None = None,
+    schedule: str | None = None,
+    warmup: float | None = None,
+    clip: float | None = None,
+    stop_early: int | None = None,
+    switch: str | None = None,
+    recipe: str | None = None,
     jobs: int | None = None,
     resume: bool = False,
     output: str | Path = "race",
@@ -72,6 +79,8 @@ def race(
             afterwards.
         target: the column to predict, for data files.
         target_metric: the value for "steps to the target", instead of the default described in the table.
+        schedule, warmup, clip, stop_early, switch: what is done around the steps of every trial, see `Around`.
+        recipe: a recipe's name, which races too, with its own schedule and clipping; for torch problems.
         jobs: trials at once; by default one a core. Results do not depend on it, times may.
         resume: go on with what `output` holds.
 
@@ -80,33 +89,40 @@ def race(
     """
     begun = time.monotonic()
     _check(lrs, seeds, steps, seconds, target_metric, jobs)
+    around = Around(schedule, warmup, clip, stop_early, switch)
     progress = Progress()
     jobs = jobs or joblib.cpu_count()
     entrants = [enter(name) for name in optimizers or family()]
     _distinct(entrants)
+    if recipe is not None:
+        entrants.append(enter_recipe(recipe))
     what = load(problem, target)
     what.rehearse()
     for entrant in entrants:
-        if "." in entrant.name:  # not our own: see that it goes with the problem before anything is written
-            run(what, entrant, Trial(entrant.identity, 1e-3, 0, 1))
+        if "." in entrant.name or entrant.recipe:  # see that it goes with the problem before anything is written
+            run(what, entrant, Trial(entrant.identity, 1e-3, 0, 1), around=around)
     folder = Path(output)
     if resume and steps is None:
         steps = int(stored_identity(folder)["steps"])
     if steps is None:
-        steps = what.steps if seconds is None else _fitting(what, entrants, seeds, lrs, seconds, jobs, begun)
-    plan = Plan(entrants, what.measure, steps, seeds, tuple(dict.fromkeys(lrs)) if lrs else None)
+        steps = what.steps if seconds is None else _fitting(what, entrants, around, seeds, lrs, seconds, jobs, begun)
+    around.refuse_unless_fits(steps)
+    plan = Plan(entrants, what.measure, steps, seeds, tuple(dict.fromkeys(lrs)) if lrs else None, around)
     identity = {
         "problem": problem,
         "target": target,
         "fingerprint": what.fingerprint(),
         "steps": steps,
         "versions": {k: v for k, v in versions().items() if k in ("adamas", "numpy", "torch")},
+        **around.as_dict(),
     }
     store = Store(folder, identity, resume=resume)
     if resume:
         progress.say(f"Resuming: {len(store.outcomes)} trials are done already.")
+    if around:
+        progress.say(f"Every trial with {around}.")
     deadline = None if seconds is None else time.time() + seconds - (time.monotonic() - begun)
-    runner = Runner(what, entrants, store, jobs, deadline, progress)
+    runner = Runner(what, entrants, store, jobs, deadline, progress, around)
     stopped: str | None = None
     try:
         search(plan, runner)
@@ -126,15 +142,23 @@ def race(
         "seconds": seconds,
         "target_metric": target_metric,
         "jobs": jobs,
+        **around.as_dict(),
+        **({} if recipe is None else {"recipe": recipe}),
     }
     won = table.rows[0] if table.rows and table.rows[0].metric is not None else None
-    lines = snippet(won.entrant, won.lr, what.front) if won else None
+    lines = _lines(what, plan, won.entrant, won.lr) if won else None
     picture = _picture(what, plan, table, folder / "race.png") if won else None
     summary = as_dict(what, plan, table, settings, time.monotonic() - begun, stopped)
     summary["snippet"] = lines
     outcomes = tuple(store.outcomes.values())
     write_results(folder / "results.json", summary, list(outcomes))
     return Race(what, plan, table, outcomes, summary, folder, picture, stopped, lines)
+
+
+def _lines(problem: Problem, plan: Plan, entrant: Entrant, lr: float) -> str:
+    if entrant.recipe is None:
+        return snippet(entrant, lr, problem.front, plan.around, plan.steps, problem.measure)
+    return recipe_snippet(prepare(entrant, problem.begin(0), plan.steps), lr, plan.around, plan.steps, problem.measure)
 
 
 def _picture(problem: Problem, plan: Plan, table: Table, path: Path) -> Path | None:
@@ -180,6 +204,7 @@ def _distinct(entrants: Sequence[Entrant]) -> None:
 def _fitting(
     problem: Problem,
     entrants: Sequence[Entrant],
+    around: Around,
     seeds: int,
     lrs: Sequence[float] | None,
     seconds: float,
@@ -189,9 +214,10 @@ def _fitting(
     """So many steps a trial that the race should take `seconds`, from the speed of 20 steps tried here."""
     tried = 20
     clock = time.perf_counter
-    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, 2))
+    whole = replace(around, stop_early=None)
+    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, 2), around=whole)
     before = clock()
-    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, tried))
+    run(problem, entrants[0], Trial(entrants[0].identity, 1e-3, 0, tried), around=whole)
     step = (clock() - before) / tried
     left = seconds - (time.monotonic() - begun) - START_SECONDS
     trials = trials_expected(len(entrants), seeds, len(lrs) if lrs is not None else None)

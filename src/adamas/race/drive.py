@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from sys import modules, stderr
@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 
 from adamas.errors import InputError
-from adamas.problems.base import Problem, Training
+from adamas.late_switch import LateSwitch, two_phases
+from adamas.problems.base import Measure, Problem, Training
 from adamas.problems.usercode import blamed
-from adamas.race.entrants import Entrant, is_rule
+from adamas.race.around import PLAIN, Around
+from adamas.race.entrants import Entrant, is_rule, prepare
 from adamas.race.trials import Outcome, Point, Trial
+from adamas.registry import Rule
+from adamas.schedules import Schedule
+from adamas.stopping import EarlyStopping
 
 LOOKS = 25
 """How often a training is validated on its way: the resolution of "steps to the target"."""
@@ -58,28 +63,101 @@ HEED = 0.1
 
 
 class Stepper:
-    """An optimizer bound to the parameters of one training: `step()` uses the gradients `backward()` left."""
+    """An optimizer bound to the parameters of one training: `step()` uses the gradients `backward()` left.
 
-    note: str | None = None
+    Args:
+        lr: η; the schedule's factor goes on top of it.
+        around: what is done around the steps. A recipe brings its own schedule and clipping, and does not switch.
+        steps: length of the trial; needed where there is a schedule, a switch or a recipe.
+    """
 
-    def __init__(self, entrant: Entrant, problem: Problem, training: Training, lr: float) -> None:
+    def __init__(
+        self,
+        entrant: Entrant,
+        problem: Problem,
+        training: Training,
+        lr: float,
+        around: Around = PLAIN,
+        steps: int = 1,
+    ) -> None:
         thing = entrant.load()
-        self._training = training
+        self._training, self._lr, self._measure = training, lr, problem.measure
         self._link: list[tuple[Any, str]] = []
-        if is_rule(thing) and problem.front == "numpy":
+        self._clip: float | None = None  # where the optimizer does not do it
+        self._notes: list[str] = []
+        factor, switch = around.factor(steps), around.late_switch(steps)
+        self._switch: LateSwitch | None = None
+        if entrant.recipe is not None:
+            recipe = prepare(entrant, training, steps)
+            self._all: list[Any] = [recipe.optimizer]
+            self.step = self._step_torch
+            factor = recipe.factor
+            clips = "no clipping" if recipe.clip_grad_norm is None else f"clipping to {recipe.clip_grad_norm:g}"
+            self._notes.append(f"its own schedule {factor}, {clips} and decay groups")
+        elif is_rule(thing) and problem.front == "numpy":
             from adamas.numpy import optimizer
 
-            self._all: list[Any] = [optimizer(thing)(training.parameters, lr=lr)]
+            self._all = [optimizer(thing)(training.parameters, lr=lr, **self._options(thing, around, switch))]
             self.step = self._step_numpy
-            return
-        tensors = training.parameters if problem.front == "torch" else self._bridge()
-        if is_rule(thing):
-            from adamas.torch import optimizer
-
-            self._all = [optimizer(thing)(tensors, lr=lr)]
         else:
-            self._all = self._foreign(entrant, problem, thing, tensors, lr)
-        self.step = self._step_torch if problem.front == "torch" else self._step_bridged
+            tensors = training.parameters if problem.front == "torch" else self._bridge()
+            if is_rule(thing):
+                from adamas.torch import optimizer
+
+                self._all = [optimizer(thing)(tensors, lr=lr, **self._options(thing, around, switch))]
+            else:
+                self._all = self._foreign(entrant, problem, thing, tensors, lr)
+                self._clip = around.clip
+            self.step = self._step_torch if problem.front == "torch" else self._step_bridged
+        if switch is not None and self._switch is None:
+            why = "" if entrant.recipe else ", which needs a rule of Adam's kin"
+            self._notes.append(f"raced without the switch{why}")
+        if factor is not None:
+            self._follow(factor, steps)
+
+    def _options(self, rule: Rule, around: Around, switch: LateSwitch | None) -> dict[str, Any]:
+        """What of it a rule of ours does within its step."""
+        options: dict[str, Any] = {} if around.clip is None else {"clip_grad_norm": around.clip}
+        if switch is not None and can_switch(rule):
+            options["late_switch"] = self._switch = switch
+        return options
+
+    def _follow(self, factor: Schedule, steps: int) -> None:
+        """Have every step set its η first."""
+        taken = np.arange(steps)
+        self._factors = iter(factor(taken).tolist())
+        self._momenta = iter(factor.momentum(taken).tolist()) if factor.momentum is not None else None
+        self._move, self.step = self.step, self._step_scheduled
+
+    def _step_scheduled(self) -> None:
+        self.set(self._lr * next(self._factors))
+        if self._momenta is not None:
+            self._set_momentum(next(self._momenta))
+        self._move()
+
+    def _set_momentum(self, beta1: float) -> None:
+        """β₁, or SGD's momentum; an optimizer that has neither goes on as it is."""
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                if "betas" in group:
+                    group["betas"] = (beta1, *group["betas"][1:])
+                elif "momentum" in group:
+                    group["momentum"] = beta1
+
+    def report(self, metric: float) -> None:
+        """Tell a switch at a plateau of a look."""
+        if self._switch is not None and self._switch.plateau is not None:
+            self._all[0].report_loss(-metric if self._measure.higher_is_better else metric)
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of the result must know of this training."""
+        notes = list(self._notes)
+        if self._switch is not None:
+            switched = self._all[0].switched
+            when = "never came to its switch" if switched is None else f"switched after step {switched.step}"
+            notes.append(when)
+        return "; ".join(notes) or None
 
     def set(self, lr: float) -> None:
         """Go on at this learning rate."""
@@ -107,13 +185,18 @@ class Stepper:
         if not rest:
             return [cls(matrices, lr=lr)]
         count = sum(p.numel() for p in rest)
-        self.note = f"matrices only; the other {count} parameters by torch.optim.AdamW at the same η"
+        self._notes.append(f"matrices only; the other {count} parameters by torch.optim.AdamW at the same η")
         return [cls(matrices, lr=lr), torch.optim.AdamW(rest, lr=lr)]
 
     def _step_numpy(self) -> None:
         self._all[0].step(self._training.gradients)
 
     def _step_torch(self) -> None:
+        if self._clip is not None:
+            import torch
+
+            moved = [p for optimizer in self._all for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(moved, self._clip)
         for optimizer in self._all:
             optimizer.step()
 
@@ -122,6 +205,8 @@ class Stepper:
 
         for tensor, name in self._link:
             tensor.grad = torch.from_numpy(self._training.gradients[name])
+            if self._clip is not None:  # which writes to it, and it may be the problem's own
+                tensor.grad = tensor.grad.clone()
         self._step_torch()
 
     def state_bytes(self) -> float:
@@ -131,6 +216,15 @@ class Stepper:
         parameters = self._training.parameters
         arrays = parameters.values() if isinstance(parameters, dict) else parameters
         return held / sum(math.prod(a.shape) for a in arrays)
+
+
+def can_switch(rule: Rule) -> bool:
+    """Whether the rule keeps what a late switch carries over."""
+    try:
+        two_phases(rule)
+    except InputError:
+        return False
+    return True
 
 
 @contextmanager
@@ -173,16 +267,17 @@ def plainly(entrant: Entrant) -> Generator[None]:
         yield
 
 
-_warm: set[tuple[str, str]] = set()
+_warm: set[tuple[str, str, Around]] = set()
 
 
-def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = None) -> Outcome:
+def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = None, around: Around = PLAIN) -> Outcome:
     """Train once.
 
     Compiling is not timed: the first trial of an optimizer in a process is preceded by two steps thrown away.
 
     Args:
         stop: looked at every now and then.
+        around: what is done around the steps.
 
     Raises:
         Cut: when `stop` is due.
@@ -191,17 +286,34 @@ def run(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None = No
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(stderr))
         stack.enter_context(one_thread(problem, entrant))
-        if (problem.name, entrant.identity) not in _warm:
-            _train(problem, entrant, Trial(trial.optimizer, trial.lr, trial.seed, 2), stop)
-            _warm.add((problem.name, entrant.identity))
-        return _train(problem, entrant, trial, stop)
+        if (problem.name, entrant.identity, around) not in _warm:
+            both = replace(around, switch="at=1") if around.switch is not None else around  # phases are two kernels
+            _train(problem, entrant, Trial(trial.optimizer, trial.lr, trial.seed, 2), stop, both)
+            _warm.add((problem.name, entrant.identity, around))
+        return _train(problem, entrant, trial, stop, around)
 
 
-def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None) -> Outcome:
+class _Best:
+    """The best look so far, and whether there were too many since."""
+
+    def __init__(self, patience: int, measure: Measure) -> None:
+        self._stopper = EarlyStopping(patience, mode="max" if measure.higher_is_better else "min")
+        self.look: tuple[float, float | None] = math.nan, None
+
+    def enough(self, metric: float, second: float | None) -> bool:
+        """Take in a look; whether to stop."""
+        stopped = self._stopper.update(metric)
+        if self._stopper.improved:
+            self.look = metric, second
+        return stopped
+
+
+def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None, around: Around) -> Outcome:
     clock = time.perf_counter
     training = problem.begin(trial.seed)
     with plainly(entrant):
-        stepper = Stepper(entrant, problem, training, trial.lr)
+        stepper = Stepper(entrant, problem, training, trial.lr, around, trial.steps)
+    best = None if around.stop_early is None else _Best(around.stop_early, problem.measure)
     looks = {math.ceil(trial.steps * i / LOOKS) for i in range(1, LOOKS + 1)}
     metric, second = training.validate()
     curve = [Point(0, 0.0, _finite(metric), None)]
@@ -236,6 +348,11 @@ def _train(problem: Problem, entrant: Entrant, trial: Trial, stop: Stop | None) 
         if not math.isfinite(metric):
             diverged_at = step
             break
+        stepper.report(metric)
+        if best is not None and best.enough(metric, second):
+            break
+    if best is not None:
+        metric, second = best.look
     return Outcome(
         trial=trial,
         metric=metric if diverged_at is None else None,

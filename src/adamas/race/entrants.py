@@ -1,4 +1,4 @@
-"""Who races: registered rules, torch optimizer classes by dotted path, either from somebody's own file."""
+"""Who races: registered rules, torch optimizer classes by dotted path, either from somebody's own file; recipes."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import adamas
+from adamas import recipes
 from adamas.errors import InputError, unknown
-from adamas.problems.base import need
+from adamas.problems.base import Training, need
 from adamas.problems.usercode import digest, load_module
+
+RECIPE = "recipe-"
+"""What the name of a racing recipe begins with."""
+
+RECIPES = {make.__name__: make for make in (recipes.general, recipes.transformer, recipes.vision, recipes.large_batch)}
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Entrant:
     """One optimizer in the race.
 
     Args:
-        name: as it was given: `adamw`, `torch.optim.Muon`, `my_rule.py:my_rule`.
+        name: as it was given: `adamw`, `torch.optim.Muon`, `my_rule.py:my_rule`; `recipe-general` for a recipe.
         identity: name, and for a file its digest: changes when the optimizer may have.
     """
 
@@ -34,10 +40,19 @@ class Entrant:
         path, colon, _ = self.name.rpartition(":")
         return Path(path) if colon else None
 
+    @property
+    def recipe(self) -> str | None:
+        """The recipe's name, if it is one."""
+        return self.name.removeprefix(RECIPE) if self.name.startswith(RECIPE) else None
+
     def load(self) -> Any:
-        """The Rule instance, or the torch Optimizer class."""
+        """The Rule instance, the torch Optimizer class, or the function that makes the recipe."""
         if self.file is not None:
             return _from_file(self.file, self.name.rpartition(":")[2])
+        if self.recipe is not None:
+            if self.recipe not in RECIPES:
+                raise InputError(f"--recipe {self.recipe}: {unknown('recipe', self.recipe, RECIPES)}")
+            return RECIPES[self.recipe]
         if "." in self.name:
             return _from_path(self.name)
         known = adamas.rules()
@@ -56,14 +71,38 @@ def enter(name: str) -> Entrant:
     path, colon, _ = name.rpartition(":")
     if not colon and name.endswith(".py"):
         raise InputError(f"{name} is a file: say which of its optimizers, as {name}:my_rule.")
+    if name.startswith(RECIPE):
+        raise InputError(f"{name} is no optimizer by itself: a race takes it by --recipe {name.removeprefix(RECIPE)}.")
     identity = f"{name}@{digest(Path(path))}" if colon and Path(path).is_file() else name
     entrant = Entrant(name, identity)
     entrant.load()
     return entrant
 
 
+def enter_recipe(name: str) -> Entrant:
+    """The recipe called `name`: raises InputError where there is none."""
+    entrant = Entrant(f"{RECIPE}{name}", f"{RECIPE}{name}")
+    entrant.load()
+    return entrant
+
+
+def prepare(entrant: Entrant, training: Training, steps: int) -> recipes.Recipe:
+    """The recipe for the module of a training of so many steps.
+
+    Raises:
+        InputError: where there is none, or the recipe does not take it.
+    """
+    option = f"--recipe {entrant.recipe}"
+    if training.module is None:
+        raise InputError(f"{option} needs a torch module, which this problem has not: leave it out, or race on digits.")
+    try:
+        return entrant.load()(training.module, steps=steps, batch_size=training.batch_size())
+    except InputError as e:
+        raise InputError(f"{option}: {e}") from None
+
+
 def is_rule(thing: Any) -> bool:
-    """Whether it is an update rule of ours (else it is a torch Optimizer class)."""
+    """Whether it is an update rule of ours (else it is a torch Optimizer class, or makes a recipe)."""
     return isinstance(thing, adamas.Rule)
 
 

@@ -40,11 +40,12 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
     figure.text(0.012, at(0.32), f"{problem.name}: {_headline(table)}", fontsize=14, color=INK, weight="bold")
     y = _Scale(problem, table)
     _curves(figure.add_axes((0.055, at(upper), 0.44, (upper - 0.85) / height)), table, y)
-    _ranking(figure.add_axes((0.70, at(upper), 0.285, (upper - 0.85) / height)), table, y)
+    when = "at the end" if plan.around.stop_early is None else "at the best point"
+    _ranking(figure.add_axes((0.70, at(upper), 0.285, (upper - 0.85) / height)), table, y, when)
     figure.text(
         0.012,
         at(upper + 0.85),
-        f"{y.name} after {plan.steps} steps against η, one seed",
+        f"{y.name} {plan.span} against η, one seed",
         fontsize=11,
         color=INK,
         weight="bold",
@@ -201,7 +202,7 @@ def _apart(axes: Axes, heights: Sequence[float]) -> list[float]:
     return [float(back.transform((0, h))[1]) for h in at]
 
 
-def _ranking(axes: Axes, table: Table, y: _Scale) -> None:
+def _ranking(axes: Axes, table: Table, y: _Scale, when: str) -> None:
     _plain(axes)
     y.apply(axes, "x")
     rows = table.rows
@@ -238,7 +239,7 @@ def _ranking(axes: Axes, table: Table, y: _Scale) -> None:
         label.set_fontweight("bold" if i < len(COLOURS) else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(False, axis="y")
-    axes.set_title("at the end: each seed (|), median (●)", loc="left", fontsize=11, color=INK)
+    axes.set_title(f"{when}: each seed (|), median (●)", loc="left", fontsize=11, color=INK)
 
 
 def _window(table: Table, y: _Scale) -> tuple[float, float]:

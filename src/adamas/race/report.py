@@ -133,7 +133,18 @@ def _worst(row: Row) -> str:
 
 def _footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
     better = "higher" if problem.measure.higher_is_better else "lower"
-    notes = [f"{problem.measure.name}: median over seeds after {plan.steps} steps, η constant; {better} is better."]
+    around, factor = plan.around, plan.around.factor(plan.steps)
+    rate = "η constant" if factor is None else f"η × {factor}"
+    notes = [f"{problem.measure.name}: median over seeds {plan.span}, {rate}; {better} is better."]
+    if around.stop_early is not None:
+        notes.append(
+            f"A training ends at {around.stop_early} of the {LOOKS} points on the way in a row without improvement, "
+            "and its best one counts; where it diverged before that, it diverged."
+        )
+    if around.clip is not None:
+        notes.append(f"The norm of all gradients together is clipped to {around.clip:g}.")
+    if around.switch is not None:
+        notes.append(f"Rules of Adam's kin go over to gradient descent with momentum: {around.switch}.")
     if table.target is not None:
         whose = "as given" if table.given else "which three quarters of the finalists reach"
         notes.append(f"target: {number(table.target)}, {whose}; looked for at {LOOKS} points on the way.")

@@ -116,10 +116,20 @@ def tabulate(plan: Plan, outcomes: Mapping[Trial, Outcome], target: float | None
                 wins=_wins(f.finals, ready[i + 1].finals, measure) if i + 1 < len(ready) else None,
                 step_us=median(o.step_us for o in f.finals),
                 state_bytes=f.finals[0].state_bytes,
-                note=f.finals[0].note,
+                note=_notes(plan, f.finals),
             )
         )
     return Table(tuple(rows), target, given, {f.entrant: f.map for f in ready})
+
+
+def _notes(plan: Plan, finals: Sequence[Outcome]) -> str | None:
+    """What a reader must know of the finals, once each; with early stopping, how long they went on."""
+    notes = [o.note for o in finals if o.note is not None]
+    if plan.around.stop_early is not None:
+        ended = median(o.curve[-1].step for o in finals)
+        if ended < plan.steps:
+            notes.append(f"stopped after {ended:g} steps" + (", the median over its seeds" if len(finals) > 1 else ""))
+    return "; ".join(dict.fromkeys(notes)) or None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from adamas.problems.base import Problem
+from adamas.race.around import PLAIN, Around
 from adamas.race.drive import Cut, Stop, run
 from adamas.race.entrants import Entrant
 from adamas.race.progress import Progress
@@ -26,14 +27,14 @@ class Stopped(Exception):
 _problems: dict[str, Problem] = {}
 
 
-def _work(problem_file: str, entrant: Entrant, trial: Trial, stop: Stop) -> Outcome | None:
+def _work(problem_file: str, entrant: Entrant, trial: Trial, stop: Stop, around: Around) -> Outcome | None:
     """In a worker: one trial; None if it was cut short. The problem is read once in a process."""
     if stop.due:
         return None
     if problem_file not in _problems:
         _problems[problem_file] = joblib.load(problem_file)
     try:
-        return run(_problems[problem_file], entrant, trial, stop)
+        return run(_problems[problem_file], entrant, trial, stop, around)
     except Cut:
         return None
 
@@ -75,6 +76,7 @@ class Runner:
     Args:
         jobs: trials at once; the results do not depend on it.
         deadline: seconds since the epoch when no more is begun, or None.
+        around: what is done around the steps of every trial.
     """
 
     def __init__(
@@ -85,9 +87,11 @@ class Runner:
         jobs: int,
         deadline: float | None,
         progress: Progress,
+        around: Around = PLAIN,
     ) -> None:
         self._entrants = {e.identity: e for e in entrants}
         self._store, self._jobs, self._progress = store, jobs, progress
+        self._around = around
         self._folder = tempfile.TemporaryDirectory(prefix="adamas-race-")
         self._file = str(Path(self._folder.name) / "problem")
         joblib.dump(problem, self._file)
@@ -133,5 +137,5 @@ class Runner:
         with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
             parallel: Any = joblib.Parallel  # its stubs say batch_size is a str
             return parallel(n_jobs=self._jobs, batch_size=1, return_as="generator_unordered")(
-                work(self._file, self._entrants[t.optimizer], t, self._stop) for t in trials
+                work(self._file, self._entrants[t.optimizer], t, self._stop, self._around) for t in trials
             )

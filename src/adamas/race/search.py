@@ -18,6 +18,7 @@ from itertools import zip_longest
 from math import ceil
 
 from adamas.problems.base import Measure
+from adamas.race.around import PLAIN, Around
 from adamas.race.entrants import Entrant
 from adamas.race.runner import Runner
 from adamas.race.trials import Trial
@@ -58,6 +59,7 @@ class Plan:
         steps: length of a full trial.
         seeds: how many fresh seeds the finalists get (numbered from 1).
         lrs: learning rates to try instead of searching, or None.
+        around: what is done around the steps of every trial.
     """
 
     entrants: Sequence[Entrant]
@@ -65,6 +67,12 @@ class Plan:
     steps: int
     seeds: int
     lrs: Sequence[float] | None = None
+    around: Around = PLAIN
+
+    @property
+    def span(self) -> str:
+        """When a full trial's result is from, in words."""
+        return f"{'after' if self.around.stop_early is None else 'within'} {self.steps} steps"
 
     def trial(self, entrant: Entrant, lr: float, seed: int = SEARCH_SEEDS[0], part: int = 1) -> Trial:
         """The trial of that optimizer, η and seed at 1/`part` of the full length."""

@@ -99,7 +99,8 @@ class Store:
     def _load(self, path: Path, identity: dict[str, Any]) -> int:
         """Read what is there; returns the number of bytes up to a torn last line."""
         was = stored_identity(path.parent)
-        for key, now in identity.items():
+        for key in dict.fromkeys([*identity, *was]):
+            now = identity.get(key)
             if was.get(key) != now:
                 raise InputError(
                     f"{path.parent} holds a race with {key} {was.get(key)!r}, which {now!r} cannot continue: "

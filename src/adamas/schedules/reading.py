@@ -42,16 +42,16 @@ def parse(text: str) -> Schedule:
         found = _value(ast.parse(text.strip(), mode="eval").body)
     except SyntaxError as error:
         raise InputError(
-            f"{_short(text)!r} is not written as a schedule ({error.msg}): write it as {_EXAMPLE}."
+            f"{short(text)!r} is not written as a schedule ({error.msg}): write it as {_EXAMPLE}."
         ) from None
     except (RecursionError, MemoryError):
-        raise InputError(f"{_short(text)!r} is nested too deeply for a schedule.") from None
+        raise InputError(f"{short(text)!r} is nested too deeply for a schedule.") from None
     except (ValueError, ArithmeticError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{_short(text)!r} cannot be computed: {error}.") from None
+        raise InputError(f"{short(text)!r} cannot be computed: {error}.") from None
     if not isinstance(found, Schedule):
-        raise InputError(f"{_short(text)!r} is no schedule: write it as {_EXAMPLE}.")
+        raise InputError(f"{short(text)!r} is no schedule: write it as {_EXAMPLE}.")
     return found
 
 
@@ -114,12 +114,13 @@ def _made(name: str, args: list[Any], kwargs: dict[str, Any]) -> Schedule:
 
 def _refused(node: ast.expr) -> InputError:
     return InputError(
-        f"{_short(ast.unparse(node))!r} cannot stand in a schedule: there are shapes such as cosine(1000), numbers, "
+        f"{short(ast.unparse(node))!r} cannot stand in a schedule: there are shapes such as cosine(1000), numbers, "
         ">>, * and slices."
     )
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The text as a sentence can quote it."""
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
@@ -184,4 +185,4 @@ def from_plain(plain: Any) -> Schedule:
 
 
 def _told(value: Any) -> str:
-    return _short(repr(value))
+    return short(repr(value))
