@@ -89,16 +89,16 @@ def test_it_walks_on_where_the_outermost_is_best() -> None:
 
 
 def test_the_last_trials_decide() -> None:
-    """What is best for 30 steps and then goes wrong loses against its better neighbour."""
+    """What is best for 60 steps and then goes wrong loses against its better neighbour."""
 
     def loss(lr: float, i: int) -> float:
-        late = 5.0 if lr > 0.02 and i > 40 else 0.0
+        late = 5.0 if lr > 0.02 and i > 80 else 0.0
         return 1 / (1 + i * lr * 100) + late + (1e3 if lr > 0.05 else 0)
 
     result = scripted(loss)
     assert result.suggestion == 0.01
-    assert [t.lr for t in result.trials if t.steps == 150][:2] == [0.03, 0.01]
-    assert {t.steps for t in result.trials} == {30, 150}
+    assert [t.lr for t in result.trials if t.steps == 300][:2] == [0.03, 0.01]
+    assert {t.steps for t in result.trials} == {60, 300}
 
 
 def test_the_three_best_go_on_and_their_last_third_counts() -> None:
@@ -110,7 +110,7 @@ def test_the_three_best_go_on_and_their_last_third_counts() -> None:
         return 1.0 if i < 10 else first if i <= 100 else late
 
     result = scripted(loss, start=1e-4)
-    assert [t.lr for t in result.trials if t.steps == 150] == [0.1, 0.03, 0.01]
+    assert [t.lr for t in result.trials if t.steps == 300] == [0.1, 0.03, 0.01]
     assert result.suggestion == 0.01 and result.trials[-1].loss == pytest.approx(0.1)
 
 
@@ -336,7 +336,7 @@ def test_the_picture(result: RangeTest) -> None:
     assert axes.get_xscale() == "log"
     curves = {line.get_label(): line for line in axes.get_lines()}
     assert np.array_equal(curves["sweep, smoothed"].get_ydata(), result.smoothed)
-    last = curves["constant η, 150 steps"]
+    last = curves["constant η, 300 steps"]
     assert 0.1 in last.get_xdata() and len(last.get_xdata()) == 3
     assert result.plot().figure is not figure
     html = result._repr_html_()

@@ -122,6 +122,7 @@ def test_a_change_is_seen_whatever_another_thread_has_changed_since() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, if another test has imported it
 @pytest.mark.parametrize("name", SCENES)
 def test_a_forked_child_and_its_parent_go_on_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
