@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, default=Path("late-switch.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    console = Console()
+    console = Console(width=120)
     alone = [train(seed, None, options.steps, beta2=BETA2).accuracy for seed in range(options.seeds)]
     runs: dict[tuple[str, int], Trained] = {}
     for name, switch in WAYS.items():

@@ -224,21 +224,28 @@ def reference_step(name: str, hyper: dict, kinds: dict, param, states, g, count:
     param, *wide = kernel.load("numpy")(g, param, *wide, tuple(np.float32(c) for c in coefficients))
     packed = {}
     for k, (n, x) in enumerate(zip(kinds, wide, strict=True)):
-        packed[n] = pack(kinds[n], x, storage.turned(random) if k else random)
+        if k == 2:
+            with np.errstate(over="ignore"):
+                random = noise(random, np.uint32(storage.key_of(count)))
+        packed[n] = pack(kinds[n], x, storage.turned(random) if k % 2 else random)
     return param, packed
 
 
 @pytest.mark.parametrize(("threads", "span"), [(1, 1 << 14), (2, 1000), (2, 7)])
+@pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "int8"])
-def test_a_step_is_numpys(state_dtype: str, threads: int, span: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_numpys(
+    state_dtype: str, amsgrad: bool, threads: int, span: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "SERIAL", 0)
     monkeypatch.setattr(engine, "SPAN", span)
     torch.set_num_threads(threads)
     rng = np.random.default_rng(2)
     start = rng.standard_normal(N).astype(np.float32)
     theta = torch.tensor(start)
-    opt = adamas.torch.AdamW([theta], lr=0.01, state_dtype=state_dtype)
+    opt = adamas.torch.AdamW([theta], lr=0.01, state_dtype=state_dtype, amsgrad=amsgrad)
     kinds = {"exp_avg": "int8_signed", "exp_avg_sq": "int8_unsigned"}
+    kinds |= {"max_exp_avg_sq": "int8_unsigned"} if amsgrad else {}
     if state_dtype == "bfloat16":
         kinds = dict.fromkeys(kinds, "bfloat16_stochastic")
     states = {n: pack(kind, np.zeros(N, np.float32), np.zeros(N, np.uint32)) for n, kind in kinds.items()}
@@ -248,7 +255,7 @@ def test_a_step_is_numpys(state_dtype: str, threads: int, span: int, monkeypatch
         g[rng.random(N) < 0.1] = 0
         theta.grad = torch.tensor(g)
         opt.step()
-        hyper = adamas.rules()["adamw"].hyper({"lr": 0.01})
+        hyper = adamas.rules()["adamw"].hyper({"lr": 0.01, "amsgrad": amsgrad})
         param, states = reference_step("adamw", hyper, kinds, param, states, g, count)
     assert theta.numpy().tobytes() == param.tobytes()
     for name in kinds:
