@@ -484,3 +484,19 @@ def test_rounding_that_cannot_be_is_refused() -> None:
     for _ in range(50):
         ours.step(np.ones(5000, np.float16))
     assert abs(1 - half.astype(float).mean() - 0.005) < 5e-4
+
+
+def test_the_exponent_of_a_block_is_of_what_is_finite() -> None:
+    finite = packing.finite
+    compiled = njit(lambda largest, x: finite(largest, x))
+    for values in ([1.0, -3.0, np.nan, 2.0], [1.0, -np.inf, -3.0], [-3.0, 0.5]):
+        x = np.array(values, np.float32)
+        assert compiled(np.abs(x).view(np.int32).max(), x) == 3
+    theta = torch.zeros(5120)
+    opt = adamas.torch.AdamW([theta], state_dtype="int8")
+    theta.grad = torch.ones_like(theta)
+    theta.grad[7], theta.grad[300] = torch.inf, torch.nan
+    opt.step()
+    codes, exponents = (opt.state[theta][name].numpy() for name in ("exp_avg", "exp_avg_exponent"))
+    got = np.delete(unpack("int8_signed", codes, exponents), [7, 300])
+    assert (np.abs(got / 0.1 - 1) < 0.13).all()
