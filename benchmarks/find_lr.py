@@ -127,7 +127,7 @@ def unscaled() -> Task:
 
 def embedding() -> Task:
     """Bags of 12 words out of 2000, four topics."""
-    return _supervised(datasets.sparse_embedding().table, networks.word_bag)  # type: ignore[attr-defined]
+    return _supervised(datasets.sparse_embedding().table, networks.word_bag)
 
 
 def autoencoder() -> Task:
@@ -352,7 +352,7 @@ def everything(model: nn.Module, opt: torch.optim.Optimizer, loader: Loader) -> 
     for i, group in enumerate(opt.param_groups):
         held |= {f"group {i} {k}": v for k, v in group.items() if k != "params"}
     held["python"], held["torch"] = random.getstate(), torch.get_rng_state().numpy().tobytes()
-    held["numpy"] = str(np.random.get_state())  # noqa: NPY002
+    held["numpy"] = str(np.random.get_state())  # noqa: NPY002 (the global generator is one of them)
     held["loader"] = loader.generator.get_state().numpy().tobytes()
     return held
 

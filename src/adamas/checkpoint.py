@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from adamas.errors import InputError, InputTypeError, unknown
+from adamas.errors import InputError, InputTypeError, in_one_line, unknown
 
 
 def save(folder: str | os.PathLike[str], /, step: int, *, keep: int = 3, random: bool = True, **parts: Any) -> Path:
@@ -159,8 +159,8 @@ def restore(parts: Mapping[str, Any], states: Mapping[str, Any], source: str) ->
         outcome = _put_back(begun, before)
         if not isinstance(error, Exception):
             raise
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{[*begun][-1]!r} refuses its state in {source}: {reason}. {outcome}") from error
+        said = in_one_line(error)
+        raise InputError(f"{[*begun][-1]!r} refuses its state in {source}: {said}. {outcome}") from error
 
 
 def _count(name: str, value: int, least: int) -> int:

@@ -12,6 +12,15 @@ class InputTypeError(InputError, TypeError):
     """An `InputError` about the kind of a thing rather than its value."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """What somebody else's error says, to be part of a sentence.
+
+    >>> in_one_line(ValueError("sizes differ:\\n  3 and 4."))
+    'sizes differ: 3 and 4'
+    """
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> InputError:
     """The error for a name that is not among the `allowed` ones, with the nearest of them.
 

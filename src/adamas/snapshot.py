@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from adamas.checkpoint import GlobalRandom
-from adamas.errors import InputError
+from adamas.errors import InputError, in_one_line
 from adamas.state import State
 
 DEEP = 4
@@ -58,10 +58,10 @@ class Snapshot:
         self._state(GlobalRandom(), "random generators")  # last: putting back what comes before may draw
         try:
             self.restore()
-        except Exception as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+        except Exception as error:  # whatever a thing's own code raises
+            said = in_one_line(error)
             raise InputError(
-                f"Not everything here could be put back afterwards ({type(error).__name__}: {reason}): leave out what "
+                f"Not everything here could be put back afterwards ({type(error).__name__}: {said}): leave out what "
                 "cannot be, or train by a `step` of your own."
             ) from error
 
@@ -75,7 +75,7 @@ class Snapshot:
         for undo in self._undo:
             try:
                 undo()
-            except Exception as error:
+            except Exception as error:  # likewise; the others are still put back
                 failed = failed or error
         if failed is not None:
             raise failed

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from adamas.errors import InputError
+from adamas.errors import InputError, in_one_line
 from adamas.late_switch import LateSwitch, two_phases
 from adamas.problems.base import Measure, Problem, Training
 from adamas.problems.usercode import blamed
@@ -259,9 +259,8 @@ def plainly(entrant: Entrant) -> Generator[None]:
         except InputError:
             raise
         except Exception as e:
-            message = " ".join(str(e).split()).rstrip(".")
             raise InputError(
-                f"{entrant.name} cannot be raced here: {type(e).__name__}: {message}; leave it out."
+                f"{entrant.name} cannot be raced here: {type(e).__name__}: {in_one_line(e)}; leave it out."
             ) from None
     else:
         yield

@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from torch.overrides import TorchFunctionMode
 
-from adamas.errors import InputError, InputTypeError
+from adamas.errors import InputError, InputTypeError, in_one_line
 from adamas.torch.checks.setup import Setup
 from adamas.torch.roles import Role, roles
 from adamas.torch.scheduler import Scheduler
@@ -300,11 +300,10 @@ def copied(*things: Any) -> Any:
             if isinstance(thing, torch.optim.LBFGS):  # whose copy forgets what it steps
                 vars(thing).update(_params=thing.param_groups[0]["params"], _numel_cache=None)
         return made
-    except Exception as error:
-        message = " ".join(str(error).split()).rstrip(".")
+    except Exception as error:  # whatever a model's own __deepcopy__ raises
         raise InputError(
-            f"The model or its optimizer cannot be copied ({type(error).__name__}: {message}), and a check is made on "
-            "a copy: give a fresh one, not yet wrapped."
+            f"The model or its optimizer cannot be copied ({type(error).__name__}: {in_one_line(error)}), and a check "
+            "is made on a copy: give a fresh one, not yet wrapped."
         ) from error
 
 
@@ -378,7 +377,7 @@ def _passes(setup: Setup, batches: list[Any], known: list[Role]) -> tuple[list[P
         try:
             with _watching(model, seen), torch.enable_grad():
                 loss = setup.loss(model, batch)
-        except Exception:
+        except Exception:  # the user's own code: a loss that refuses what a check is about to name
             if any(c.wrong for c in seen.comparisons):
                 return passes, gradients, True
             raise
@@ -511,6 +510,6 @@ def _metric(setup: Setup) -> Any:
     try:
         with torch.no_grad():
             value = setup.validate(model)
-    except Exception as error:
+    except Exception as error:  # the user's own code: that it raises is the finding
         return error
     return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
