@@ -44,7 +44,7 @@ class Mutant:
 ADAM, DRIVER, OPTIMIZER = "rules/adam.py", "driver.py", "optimizer.py"
 TORCH, TENSORS = "torch/optimizer.py", "torch/arrays.py"
 SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
-STORAGE = "lowering/storage.py"
+STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
 
 MUTANTS = [
     # rules
@@ -205,7 +205,7 @@ MUTANTS = [
     Mutant(
         "telemetry of the last span alone",
         ENGINE,
-        "add.reduceat(results, self._begins)",
+        "add.reduceat(results[: self.used], self._begins)",
         "results[self._begins]",
     ),
     # moments in fewer bits
@@ -482,42 +482,66 @@ MUTANTS = [
     ),
     # sparse gradients
     Mutant(
-        "rows that come twice: the last counts", "numpy.py", "np.add.at(sums.reshape(-1), each", "np.put(sums, each"
+        "rows that come twice: the last counts",
+        ADDRESSES,
+        "            add(value, total,",
+        "            copy(value, total, size) #",
     ),
     Mutant(
-        "rows that come twice are not summed",
-        TENSORS,
-        "grad = grad.detach().coalesce()",
-        "grad = grad.detach()._coalesced_(True)",
+        "what comes twice is added to the gradient",
+        ADDRESSES,
+        "            if addresses[count - 1] != total:\n",
+        "            total = addresses[count - 1]\n            if False:\n",
     ),
-    Mutant("what claims to be coalesced is believed", OPTIMIZER, "not (rows[1:] > rows[:-1]).all()", "False"),
-    Mutant("the row behind the last", OPTIMIZER, "<= rows[-1] < param.shape[0]", "<= rows[-1] <= param.shape[0]"),
-    Mutant("a negative row", OPTIMIZER, "not 0 <= rows[0] <= rows[-1] <", "not rows[-1] <"),
+    Mutant("sums of half a row", ADDRESSES, "float64_array(values, size // 8)", "float64_array(values, size // 16)"),
+    Mutant("what claims to be coalesced is believed", ADDRESSES, "        if row <= last:\n", "        if False:\n"),
+    Mutant("the row behind the last", ADDRESSES, "named[k] >= limit", "named[k] > limit"),
+    Mutant("a negative row", ADDRESSES, "if named[k] < 0 or", "if"),
+    Mutant("rows are sorted by their last digit", ADDRESSES, "while limit > 1 << (8 * digits):", "while False:"),
+    Mutant("an odd number of rounds", ADDRESSES, "digits += digits % 2", "digits += 0"),
+    Mutant(
+        "equal rows change places",
+        ADDRESSES,
+        "for k in range(n):\n            value = rows[k]",
+        "for k in range(n - 1, -1, -1):\n            value = rows[k]",
+    ),
     Mutant(
         "rows of the step before",
         OPTIMIZER,
-        "self._lay_out_rows(part, grads)",
-        "part.tasks or self._lay_out_rows(part, grads)",
+        "                part.touched.lay_out(",
+        "                part.table.used or part.touched.lay_out(",
     ),
-    Mutant("row numbers of 32 bits", OPTIMIZER, "place.strides * rows", "(place.strides * rows).astype(np.int32)"),
+    Mutant("row numbers of 32 bits", ADDRESSES, "places[a] + row * steps[a]", "places[a] + np.int32(row * steps[a])"),
     Mutant(
         "states lie as their parameter does",
-        OPTIMIZER,
-        "[[form.strides[0] * form.itemsize] for form in forms]",
-        "[[forms[0].strides[0] * forms[0].itemsize]] * len(forms)",
+        ROWS,
+        "[form.strides[0] * form.itemsize for form in forms]",
+        "[forms[0].strides[0] * forms[0].itemsize for form in forms]",
     ),
-    Mutant("rows with gaps are run through", OPTIMIZER, " and row.lies(row.contiguous)", ""),
-    Mutant("staged rows are not put back", OPTIMIZER, "self.arrays.put(stage, original, rows)", "pass"),
-    Mutant("a row is taken for a parameter", ENGINE, "tensor if owners is None else owners[tensor]", "tensor"),
+    Mutant("rows with gaps are run through", ROWS, "and same and row.lies(row.contiguous)", "and same"),
+    Mutant(
+        "values once in order are taken to be so for ever",
+        ROWS,
+        "if mark in (-1, 0) or mark != self._mark:",
+        "if self._mark == -1:",
+    ),
+    Mutant("staged rows are not put back", ROWS, "self._arrays.put(stage, self._held[k],", "(stage, self._held[k],"),
+    Mutant("a row is taken for a parameter", ENGINE, "tensor if whole else np.zeros_like(tensor)", "tensor"),
+    Mutant("rows of the step before take part", ENGINE, "self.used = spans // capacity * tensors", "self.used = spans"),
     Mutant(
         "each row is measured as a whole parameter",
         OPTIMIZER,
-        "            if part.places and part.table is not None:\n",
-        "            if False:\n",
+        "                sizes[indices] = part.touched.table.elements\n",
+        "                pass\n",
     ),
     Mutant("a copy of the whole table", "numpy.py", "return array[rows]", "return array.copy()[rows]"),
     Mutant("the first rows' values may be the first rows", OPTIMIZER, "or grad.shape != param.shape or", "or"),
-    Mutant("values are let go before the kernel runs", OPTIMIZER, "part.kept.append(values)", "pass"),
+    Mutant(
+        "values are let go before the kernel runs",
+        ROWS,
+        "= arrays.describe([self._values])[:1].tolist()",
+        "= arrays.describe([self._values])[:1].tolist()\n            self._values = None",
+    ),
     Mutant("torch keeps rows of zeros", TENSORS, "grad.zero_()  # which", "grad._values().zero_()  # which"),
     Mutant("Adagrad begins late rows at 0", OPTIMIZER, 'if start and "sum" in more:', "if False:"),
     Mutant(
@@ -546,7 +570,7 @@ MUTANTS = [
     ),
     Mutant(
         "a real gradient of a complex parameter",
-        OPTIMIZER,
+        "arrays.py",
         "if grad.lanes != param.lanes:",
         "if grad.lanes > param.lanes:",
     ),

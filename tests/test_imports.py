@@ -23,7 +23,7 @@ FLOORS = [
     ["kernel"],
     ["engine", "addresses", "state"],
     ["arrays"],
-    ["loading"],
+    ["loading", "rows"],
     ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
     ["numpy", "torch", "keras"],
     ["problems", "recipes"],

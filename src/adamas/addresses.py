@@ -13,7 +13,7 @@ from adamas.kernel import compiled
 TEXT = '''
 from numba import cfunc, njit
 import numpy as np
-from adamas.lowering.memory import call1, call2, int64_array, load_float64, load_int64, prefetch, store_float64
+from adamas.lowering.memory import *
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -195,6 +195,89 @@ def scatter(addresses, n, values):
     for i in range(n):
         store_float64(load_int64(addresses + 8 * i), load_float64(values + 8 * i))
     return 0
+
+
+@njit("void(int64, int64, int64, int64)", cache=CACHE)
+def add(values, total, size, bytes_):
+    """Add ``size`` bytes of numbers of ``bytes_`` bytes each to those at ``total``."""
+    if bytes_ == 4:
+        narrow, narrow_total = float32_array(values, size // 4), float32_array(total, size // 4)
+        for i in range(narrow.size):
+            narrow_total[i] += narrow[i]
+    else:
+        wide, wide_total = float64_array(values, size // 8), float64_array(total, size // 8)
+        for i in range(wide.size):
+            wide_total[i] += wide[i]
+
+
+@njit("void(int64, int64, int64)", cache=CACHE)
+def copy(source, target, size):
+    words, other = int16_array(source, size // 2), int16_array(target, size // 2)
+    for i in range(words.size):
+        other[i] = words[i]
+
+
+@njit("void(int64[:], int64[:], int64[:], int64[:], int64, int64)", cache=CACHE)
+def sort(rows, order, other_rows, other_order, n, limit):
+    """Put rows below ``limit`` in order, and with them the places where they stood; equal ones stay as they are.
+
+    By their digits of 8 bits, from the last on; the others are room to work in."""
+    digits = 1
+    while limit > 1 << (8 * digits):
+        digits += 1
+    digits += digits % 2  # after an even number of rounds all is back where it was
+    begins = np.empty(257, np.int64)
+    for digit in range(digits):
+        begins[:] = 0
+        for k in range(n):
+            begins[1 + (rows[k] >> (8 * digit) & 255)] += 1
+        for value in range(256):
+            begins[value + 1] += begins[value]
+        for k in range(n):
+            value = rows[k] >> (8 * digit) & 255
+            other_rows[begins[value]], other_order[begins[value]] = rows[k], order[k]
+            begins[value] += 1
+        rows, order, other_rows, other_order = other_rows, other_order, rows, order
+
+
+@cfunc("int64(int64, int64, int64, int64, int64)", cache=CACHE)
+def touch(job_, named_, n, disorderly, values):
+    """Say where each row lies that a sparse gradient touches, in the gradient, its parameter and its states.
+
+    ``job``: how many arrays there are beside the gradient, how many rows in each, bytes of a row of the gradient and
+    of a number in it, a place for sums, addresses [1 + arrays, capacity] and numbers of rows [capacity] to fill, room
+    for an order [4, capacity], the capacity; then the address of each array, and its bytes from row to row. Where rows
+    are ``disorderly`` they are put in order, and values of the same one are added up as they stand. Returns how many
+    rows there are; -1 where one is beyond the limit, -2 where they should ascend and do not."""
+    job = int64_array(job_, 9)
+    arrays, limit, size, bytes_, sums, capacity = job[0], job[1], job[2], job[3], job[4], job[8]
+    places, steps = int64_array(job_ + 72, arrays), int64_array(job_ + 72 + 8 * arrays, arrays)
+    addresses, found = int64_array(job[5], (1 + arrays) * capacity), int64_array(job[6], capacity)
+    named, room = int64_array(named_, n), int64_array(job[7], 4 * capacity)
+    rows, order = room[:capacity], room[capacity:2 * capacity]
+    for k in range(n):
+        if named[k] < 0 or named[k] >= limit:
+            return -1
+        rows[k], order[k] = named[k], k
+    if disorderly:
+        sort(rows, order, room[2 * capacity:3 * capacity], room[3 * capacity:], n, limit)
+    count, last = 0, -1
+    for k in range(n):
+        row, value = rows[k], values + order[k] * size
+        if row == last and disorderly:
+            total = sums + (count - 1) * size
+            if addresses[count - 1] != total:
+                copy(addresses[count - 1], total, size)
+                addresses[count - 1] = total
+            add(value, total, size, bytes_)
+            continue
+        if row <= last:
+            return -2
+        addresses[count], found[count], last = value, row, row
+        for a in range(arrays):
+            addresses[(1 + a) * capacity + count] = places[a] + row * steps[a]
+        count += 1
+    return count
 '''
 
 

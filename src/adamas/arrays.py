@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adamas.engine import Crew, Ints
+from adamas.engine import Crew, Ints, place
+from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
 
 
@@ -143,6 +144,22 @@ class Rows:
     values: Any
 
 
+class Named(NamedTuple):
+    """A sparse gradient, as a step takes it.
+
+    Attributes:
+        rows: int64, contiguous: which rows; the caller sees whether the parameter has them.
+        number: how many are named.
+        values: [number, ...], what stands in them.
+        ascending: whether each is named once and in order, by their own account.
+    """
+
+    rows: Any
+    number: int
+    values: Any
+    ascending: bool
+
+
 #: The fingerprint of every sparse gradient: it is looked at whole at each step.
 SPARSE = -2
 
@@ -163,7 +180,7 @@ class Sight:
         self.faces = np.zeros((4, count), np.int64)
         self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
         self.hints = np.zeros((count, 16), np.int64)
-        self.places = tuple(int(array.ctypes.data) for array in (self.faces, self.gradients, self.hints))
+        self.places = tuple(place(array) for array in (self.faces, self.gradients, self.hints))
 
 
 class Arrays(Protocol):
@@ -197,8 +214,8 @@ class Arrays(Protocol):
         """Whether this is a sparse gradient."""
         ...
 
-    def rows(self, grad: Any, clear: bool) -> Rows:
-        """A sparse gradient's rows, each once and in ascending order.
+    def rows(self, grad: Any, clear: bool) -> Named:
+        """A sparse gradient's rows.
 
         Args:
             grad: the gradient.
@@ -287,3 +304,18 @@ class Arrays(Protocol):
     def crew(self) -> Crew:
         """The threads that a step may use."""
         ...
+
+
+def check_lanes(where: str, grad: Form, param: Form) -> None:
+    """Refuse a complex gradient of a real parameter, and the other way round."""
+    if grad.lanes != param.lanes:
+        kinds = ("complex", "real") if grad.lanes > 1 else ("real", "complex")
+        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
+
+
+def refuse_unaddressed(fingerprints: Ints) -> None:
+    """The last line of defence: nothing without an address goes to a kernel."""
+    if (fingerprints == -1).any():
+        raise InputError(
+            "An array has no address that a kernel could use: give plain arrays, contiguous copies of these."
+        )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,11 @@ Ints = NDArray[np.int64]
 #: Most elements in a span, and the elements below which a second thread costs more than it brings.
 SPAN = 1 << 14
 SERIAL = 100_000
+
+
+def place(array: NDArray[Any]) -> int:
+    """The address of an array's memory; ``array.ctypes.data`` takes five times as long to say it."""
+    return array.__array_interface__["data"][0]
 
 
 class Crew(Protocol):
@@ -50,18 +55,15 @@ class Task:
         self.results = np.zeros((len(table.spans), results))
         self._kernel, self._table = kernel, table
         self._call = FUNCTION(kernel)
-        arrays = table.addresses, table.spans, table.coefficients, self.results, table.keys
-        places = (array.ctypes.data for array in arrays)
-        spans = len(table.spans)
-        self._words = (ctypes.c_int64 * 9)(spans, spans, 0, table.addresses.shape[1], *places)
+        fixed = place(table.addresses), place(table.spans)
+        self._words = (ctypes.c_int64 * 9)(0, 0, 0, table.addresses.shape[1], *fixed, 0, place(self.results), 0)
         self._place = ctypes.addressof(self._words)
         self._done = True
 
     def begin(self) -> None:
         """All spans are to be worked through by the next `run`."""
-        self._words[0] = 0
-        self._words[6] = self._table.coefficients.ctypes.data
-        self._words[8] = self._table.keys.ctypes.data
+        self._words[0], self._words[1] = 0, self._table.used
+        self._words[6], self._words[8] = self._table.lines
         self._done = False
 
     def run(self, crew: Crew) -> None:
@@ -69,7 +71,7 @@ class Task:
         if self._done:
             return
         spans = self._words[1]
-        threads = crew.threads() if self._table.elements >= SERIAL else 1
+        threads = crew.threads() if self._table.elements >= self._table.serial else 1
         self._words[2] = spans if threads == 1 else -(-spans // (16 * threads))
         if threads == 1:
             self._call(self._place)
@@ -83,15 +85,18 @@ class Table:
 
     Attributes:
         addresses: [arrays, tensors]: gradient first, parameter next, then the states.
-        owners: [spans]: the tensor that a span is of; the parameter, where tensors are rows of parameters.
-        spans: [spans, 4]: tensor, first element, number of elements, row of coefficients.
-        elements: how many coordinates a run computes.
-        coefficients: [rows, coefficients], in the kernel's dtype.
-        keys: [rows], what tells a step's noise from another's.
+        owners: [spans]: the parameter that a span is of.
+        spans: [spans, 4]: tensor, first element, number of elements, line of coefficients.
+        used: how many of the spans a run works through.
+        elements: how many coordinates it computes.
+        coefficients: [lines, coefficients], in the kernel's dtype.
+        keys: [lines], what tells a step's noise from another's.
+        lines: the addresses of the two.
+        serial: the elements from which on threads share a run.
     """
 
     def __init__(
-        self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1, owners: Ints | None = None
+        self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1, whole: bool = True
     ) -> None:
         """
         Args:
@@ -100,7 +105,7 @@ class Table:
             width: how many coefficients a row has.
             dtype: of the coefficients.
             grain: elements that are not to be parted.
-            owners: [tensors], the parameter that each is a row of, if they are rows; in ascending order.
+            whole: whether each tensor is a parameter; else all are of one.
         """
         span = -(-SPAN // grain) * grain
         pieces = -(-sizes // span)
@@ -109,19 +114,32 @@ class Table:
         length = np.minimum(span, sizes[tensor] - first)
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
-        self.owners = tensor if owners is None else owners[tensor]
+        self.owners = tensor if whole else np.zeros_like(tensor)
         self._begins = np.flatnonzero(np.diff(self.owners, prepend=-1))  # the first span of each owner that has one
-        self.elements = int(length.sum())
-        self.coefficients = np.zeros((1, width), dtype)
-        self.keys = np.zeros(1, np.int64)
+        self.serial = (
+            SERIAL if whole else SERIAL // 5
+        )  # parts lie scattered, and most of the time is waiting for memory
+        self.used = len(tensor)
+        self.elements = self._whole = int(length.sum())
+        self._have(1, width, dtype)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
+
+    def limit(self, tensors: int) -> None:
+        """Let only the first so many tensors take part, of a table whose tensors are all of one size."""
+        spans, capacity = len(self.spans), self.addresses.shape[1]
+        if capacity:
+            self.used = spans // capacity * tensors
+            self.elements = self._whole // capacity * tensors
+
+    def _have(self, lines: int, width: int, dtype: Any) -> None:
+        self.coefficients, self.keys = np.zeros((lines, width), dtype), np.zeros(lines, np.int64)
+        self.lines = place(self.coefficients), place(self.keys)
 
     def use(self, lines: Sequence[Sequence[float]], rows: Ints | None, keys: Sequence[int]) -> None:
         """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
         if len(lines) != self._rows:
-            self.coefficients = np.empty((len(lines), self.coefficients.shape[1]), self.coefficients.dtype)
-            self.keys = np.empty(len(lines), np.int64)
+            self._have(len(lines), self.coefficients.shape[1], self.coefficients.dtype)
         self.keys[:] = keys
         if rows is not None or self._rows != 1:
             self.spans[:, 3] = 0 if rows is None else rows[self.owners]
@@ -136,8 +154,9 @@ class Table:
     def by_owner(self, results: NDArray[np.float64], count: int, add: np.ufunc = np.add) -> NDArray[np.float64]:
         """What was said of each span, put together for each of ``count`` owners, in the order of the spans."""
         whole = np.zeros((count, *results.shape[1:]))
-        with np.errstate(invalid="ignore"):  # NaN is an answer
-            whole[self.owners[self._begins]] = add.reduceat(results, self._begins)
+        if self.used:
+            with np.errstate(invalid="ignore"):  # NaN is an answer
+                whole[self.owners[self._begins]] = add.reduceat(results[: self.used], self._begins)
         return whole
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamas import hyperparameters
+from adamas import hyperparameters, rows
 from adamas.addresses import helper
-from adamas.arrays import Arrays, Form, Rows, Sight, sharing
+from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
 from adamas.engine import Ints, Table, Task, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
@@ -33,6 +33,7 @@ from adamas.loading import check_array, check_remainder, count
 from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
+from adamas.rows import TouchedRows
 from adamas.state import State, States
 from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
 
@@ -130,21 +131,9 @@ class _Hyper:
         return self.kernel
 
 
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """A parameter with a sparse gradient: where the rows of it and of its states lie."""
-
-    index: int  # among all parameters
-    form: Form  # the parameter's
-    arrays: list[Any]  # parameter and states
-    first: Ints  # [arrays, 1]: addresses
-    strides: Ints  # [arrays, 1]: bytes from row to row
-    staged: list[int]  # those whose rows a kernel cannot work on in place
-
-
 @dataclass(eq=False)
 class _Part:
-    """The parameters of one group that share a kernel and a dtype, and all have dense gradients, or sparse ones."""
+    """The parameters of one group that share a kernel and a dtype; or one, with a sparse gradient."""
 
     group: int
     kernel: Kernel
@@ -160,10 +149,7 @@ class _Part:
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
-    # Where gradients are sparse the table is made anew at each step, of the rows that they touch.
-    places: list[_Place] = field(default_factory=list[_Place])
-    staged_rows: list[tuple[Any, Ints, Any]] = field(default_factory=list[tuple[Any, Ints, Any]])
-    kept: list[Any] = field(default_factory=list[Any])  # the gradients' values, whose addresses are in the table
+    touched: TouchedRows | None = None  # where the gradient is sparse
     _hyper: Mapping[str, Any] | None = None
     _given: list[Any] = field(default_factory=list[Any])
 
@@ -353,8 +339,8 @@ class Stepper:
         if reported:
             self.last = self._report(plan, self.last, params, scale)
         for part in plan.parts:
-            if part.places:
-                part.kept, part.staged_rows = [], []
+            if part.touched is not None:
+                part.touched.drop()
 
     def _commit(
         self,
@@ -380,11 +366,11 @@ class Stepper:
         for part in plan.parts if tasks else ():
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
-            for original, rows, stage in part.staged_rows:
-                self.arrays.put(stage, original, rows)
+            if part.touched is not None:
+                part.touched.put_back()
             if self.tail.zero_grad:
-                for place in part.places:
-                    self.arrays.clear(grads[place.index])
+                if part.touched is not None:
+                    self.arrays.clear(grads[plan.active[part.members][0]])
                 for i, _, stage, _ in part.staged_gradients:
                     self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
@@ -507,8 +493,10 @@ class Stepper:
         for part in plan.parts:
             if part.table is None:
                 continue
-            if part.places:
-                self._lay_out_rows(part, grads)
+            if part.touched is not None:
+                part.touched.lay_out(grads[plan.active[part.members][0]], self.tail.zero_grad)
+                if part.table is not part.touched.table:
+                    part.table, part.tasks, part.norm = part.touched.table, {}, None
                 continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
@@ -553,8 +541,8 @@ class Stepper:
         for part in plan.parts:
             indices = plan.active[part.members]
             measures[indices] = part.measured(len(indices))
-            if part.places and part.table is not None:
-                sizes[indices] = part.table.by_owner(part.table.spans[:, 2].astype(np.float64), len(indices))
+            if part.touched is not None:
+                sizes[indices] = part.touched.table.elements
         telemetry = Telemetry(measures, sizes, scale)
         norm = math.sqrt(np.nansum(measures[:, 0])) / scale if last.grad_norm is None else last.grad_norm
         return last._replace(grad_norm=norm, telemetry=telemetry)
@@ -672,7 +660,7 @@ class Stepper:
                 arrays.copy(start if forms[i][1].lanes == 1 else complex(start, start), more["sum"])
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
-        alike: dict[tuple[int, str, bool, bool, Kinds], list[int]] = {}
+        alike: dict[tuple[int, str, bool, int | None, Kinds], list[int]] = {}
         for position, i in enumerate(active):
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
             eager, sparse = arrays.eager(params[i], groups[owner[i]]), arrays.is_sparse(grads[i])
@@ -680,21 +668,19 @@ class Stepper:
             direct = not (eager or sparse)
             kinds = self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position]) if direct else ()
             self._refuse_rounding(f"parameter {i}", forms[i][1], dict(kinds).get("param"))
-            alike.setdefault((owner[i], dtype, eager, sparse, kinds), []).append(position)
+            alike.setdefault((owner[i], dtype, eager, i if sparse else None, kinds), []).append(position)
 
         parts: list[_Part] = []
         for (group, dtype, eager, sparse, kinds), members in alike.items():
             indices = [active[m] for m in members]
-            alone = len(alike) == 1 and len(active) == len(params) and not sparse
+            alone = len(alike) == 1 and len(active) == len(params) and sparse is None
             at = None if alone else np.array(indices, np.int64)
             part = _Part(group, kernels[group], dtype, kinds, _positions(members), at)
             part.states = [[held[m][name] for name in part.names[1:]] for m in members]
-            if sparse:
-                part.table = Table(np.empty((0, 0), np.int64), np.empty(0, np.int64), 0, dtype)  # until the step
-                part.places = [
-                    self._place(i, forms[i][1], [params[i], *s], dtype)
-                    for i, s in zip(indices, part.states, strict=True)
-                ]
+            if sparse is not None:
+                held_arrays, width = [params[sparse], *part.states[0]], len(part.kernel.program.coefficients)
+                part.touched = TouchedRows(arrays, f"parameter {sparse}", forms[sparse][1], held_arrays, dtype, width)
+                part.table = part.touched.table
             elif not eager:
                 self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
             parts.append(part)
@@ -706,7 +692,7 @@ class Stepper:
             if part.table is not None:
                 staged = {i for i, *_ in part.staged_gradients}
                 own = [i for i in (range(len(params)) if part.indices is None else part.indices) if i not in staged]
-                _refuse_unaddressed(sight.faces[3, own])
+                refuse_unaddressed(sight.faces[3, own])
         shown = [
             array for i, state in zip(active, held, strict=True) if _seen(states, keys[i]) for array in state.values()
         ]
@@ -858,60 +844,12 @@ class Stepper:
                 column.append(array)
             columns.append(column)
         described = np.stack([arrays.describe(row) for row in map(list, zip(*columns, strict=True))])
-        _refuse_unaddressed(described[:, 1])
+        refuse_unaddressed(described[:, 1])
         addresses = described[:, 0]
         sizes = [param.size for _, param, *_ in tensors]
         width = len(part.kernel.program.coefficients)
         grain = max((KINDS[kind].block for _, kind in part.kinds), default=1)
         part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype, grain)
-
-    def _place(self, i: int, param: Form, arrays: list[Any], dtype: str) -> _Place:
-        forms = [self.arrays.form(array) for array in arrays]
-        described = self.arrays.describe(arrays)
-        staged = [k for k, form in enumerate(forms) if not _has_plain_rows(form, param, dtype)]
-        _refuse_unaddressed(np.delete(described[1], staged))
-        strides = np.array([[form.strides[0] * form.itemsize] for form in forms], np.int64)
-        return _Place(i, param, arrays, described[0][:, None], strides, staged)
-
-    def _lay_out_rows(self, part: _Part, grads: Sequence[Any]) -> None:
-        """Fill the part's table: a row that a gradient touches is what a tensor is elsewhere."""
-        arrays = self.arrays
-        part.tasks, part.norm, part.staged_rows, part.kept = {}, None, [], []
-        columns: list[Ints] = []
-        counts: list[int] = []
-        sizes: list[int] = []
-        for place in part.places:
-            grad, where = grads[place.index], f"parameter {place.index}"
-            found, form = _rows(arrays, where, grad, place.form, self.tail.zero_grad)
-            rows, values = found.rows, found.values
-            line = place.form._replace(dtype=part.dtype, shape=form.shape)
-            line = line._replace(strides=line.contiguous)
-            if not (_has_plain_rows(form, place.form, part.dtype) and form.lies(form.contiguous)):
-                values = arrays.stage(line, line.strides)
-                arrays.copy(found.values, values)
-            part.kept.append(values)
-            stages = [arrays.stage(line, line.strides) for _ in place.staged]
-            for k, stage in zip(place.staged, stages, strict=True):
-                arrays.copy(arrays.take(place.arrays[k], rows), stage)
-                part.staged_rows.append((place.arrays[k], rows, stage))
-            described = arrays.describe([values, *stages])
-            _refuse_unaddressed(described[1])
-            lines = described[0][:, None] + np.arange(len(rows)) * (line.strides[0] * line.itemsize)
-            column = np.empty((1 + len(place.arrays), len(rows)), np.int64)
-            np.add(place.first, place.strides * rows, out=column[1:])
-            column[[0, *(1 + k for k in place.staged)]] = lines
-            columns.append(column)
-            counts.append(len(rows))
-            sizes.append(math.prod(place.form.shape[1:]) * place.form.lanes)
-        width = len(part.kernel.program.coefficients)
-        owners = np.repeat(np.arange(len(counts)), counts)
-        part.table = Table(
-            np.concatenate(columns, axis=1),
-            np.repeat(np.array(sizes, np.int64), counts),
-            width,
-            part.dtype,
-            owners=owners,
-        )
 
 
 def _strides(param: Form) -> tuple[int, ...]:
@@ -927,15 +865,15 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> 
         raise InputTypeError(f"{where.capitalize()} {error}") from None
     _check_writable(where.capitalize(), p)
     if arrays.is_sparse(grad):
-        rows, g = _rows(arrays, where, grad, p, clear)
-        return (g, p), rows.values
+        values = rows.read(arrays, where, grad, clear).values
+        return (rows.check(arrays, where, values, p), p), values
     try:
         g = arrays.form(grad)
     except InputTypeError as error:
         raise InputTypeError(f"The gradient of {where} {error}") from None
     if g.shape != p.shape:
         raise InputError(f"The gradient of {where} has shape {g.shape}, the parameter {p.shape}: they must agree.")
-    _check_lanes(where, g, p)
+    check_lanes(where, g, p)
     if clear and (g.overlaps or not g.writable):
         raise InputError(
             f"The gradient of {where} {'overlaps itself' if g.overlaps else 'is read-only'}, so zero_grad=True cannot "
@@ -944,57 +882,11 @@ def _checked(arrays: Arrays, where: str, param: Any, grad: Any, clear: bool) -> 
     return (g, p), grad
 
 
-def _rows(arrays: Arrays, where: str, grad: Any, param: Form, clear: bool) -> tuple[Rows, Form]:
-    """A sparse gradient's rows, each once, and the form of its values, if they go together with the parameter."""
-    try:
-        found = arrays.rows(grad, clear)
-        form = arrays.form(found.values)
-    except InputError as error:
-        raise type(error)(f"The gradient of {where} {error}") from None
-    rows = found.rows
-    if not param.shape or form.shape[1:] != param.shape[1:]:
-        raise InputError(
-            f"The gradient of {where} has rows of shape {form.shape[1:]}, the parameter has shape {param.shape}: "
-            "they must agree in all axes but the first."
-        )
-    _check_lanes(where, form, param)
-    if not (rows[1:] > rows[:-1]).all():
-        raise InputError(
-            f"The gradient of {where} is marked as coalesced and is not: its rows must ascend; leave the mark out."
-        )
-    if len(rows) and not 0 <= rows[0] <= rows[-1] < param.shape[0]:
-        wrong = rows[0] if rows[0] < 0 else rows[-1]
-        raise InputError(
-            f"The gradient of {where} has a row {wrong}: the parameter has the rows 0 to {param.shape[0] - 1}."
-        )
-    return found, form
-
-
-def _has_plain_rows(form: Form, param: Form, dtype: str) -> bool:
-    """Whether a kernel can work on each row in place."""
-    row = form._replace(shape=form.shape[1:], strides=form.strides[1:])
-    return form.readable and form.dtype == dtype and form.lanes == param.lanes and row.lies(row.contiguous)
-
-
-def _check_lanes(where: str, grad: Form, param: Form) -> None:
-    if grad.lanes != param.lanes:
-        kinds = ("complex", "real") if grad.lanes > 1 else ("real", "complex")
-        raise InputTypeError(f"The gradient of {where} is {kinds[0]}, the parameter is {kinds[1]}: they must agree.")
-
-
 def _check_writable(what: str, form: Form) -> None:
     if form.overlaps:
         raise InputError(f"{what} overlaps itself: its elements share memory; optimize a copy of it.")
     if not form.writable:
         raise InputError(f"{what} is read-only: it is changed in place, so make it writeable.")
-
-
-def _refuse_unaddressed(fingerprints: Ints) -> None:
-    """The last line of defence: nothing without an address goes to a kernel."""
-    if (fingerprints == -1).any():
-        raise InputError(
-            "An array has no address that a kernel could use: give plain arrays, contiguous copies of these."
-        )
 
 
 def _seen(states: States, key: Hashable) -> bool:

@@ -151,6 +151,26 @@ def test_sparse_adam_is_torchs(options: dict[str, Any]) -> None:
             torch.testing.assert_close(a.state[p][name], b.state[q][name], rtol=1e-12, atol=1e-18)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [255, 256, 257, 65_536, 70_000])
+def test_rows_named_often_and_in_any_order_are_summed_as_they_stand(size: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(size)
+    p = torch.nn.Parameter(torch.zeros(size, 3, dtype=dtype))
+    opt = adamas.torch.SGD([p], lr=1.0)
+    for count in (1, 40, 700, 300, 0, 1500):
+        few = torch.randint(0, size, (max(count // 3, 1),), generator=generator)
+        rows = few[torch.randint(0, len(few), (count,), generator=generator)]
+        rows[-1:] = size - 1
+        values = torch.randn(count, 3, generator=generator, dtype=dtype)
+        p.data.zero_()
+        p.grad = coo(rows, values.clone(), p.shape)
+        expected = np.zeros(p.shape, values.numpy().dtype)
+        np.add.at(expected, rows.numpy(), values.numpy())
+        opt.step()
+        assert torch.equal(p, -torch.from_numpy(expected))
+        assert torch.equal(p.grad._values(), values)
+
+
 def test_an_embedding_learns() -> None:
     def losses(opt: type, **options: Any) -> list[float]:
         torch.manual_seed(0)
@@ -337,6 +357,18 @@ class TestLayouts:
         adamas.numpy.SGD(whole, lr=0.5, telemetry=True).step(Rows([last], np.ones((1, 64), np.float32)))
         assert (whole[0] == -0.5).all() and (whole[last] == -1.5).all() and (whole[last - 1] == 0).all()
         assert (tmp_path / "table").stat().st_blocks * 512 < 2**20
+
+
+def test_the_values_of_every_step_are_looked_at() -> None:
+    theta, rng = np.zeros(SHAPE, np.float32), np.random.default_rng(0)
+    opt = adamas.numpy.SGD(theta, lr=1.0)
+    for place in (np.array, np.asfortranarray, np.array, lambda v: np.repeat(v, 2, 1)[:, ::2], np.float64, np.array):
+        values = rng.standard_normal((2, 5)).astype(np.float32)
+        theta[...] = 0
+        opt.step(Rows([9, 4], place(values)))
+        assert np.array_equal(theta[[9, 4]], -values)
+    with pytest.raises(InputError, match=r"has rows of shape \(4,\), the parameter has shape \(23, 5\)"):
+        opt.step(Rows([9, 4], values[:, :4]))
 
 
 def test_nothing_as_large_as_the_table_is_made() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from adamas.addresses import helper
-from adamas.arrays import Form, Rows, Sight
+from adamas.arrays import Form, Named, Sight
 from adamas.engine import POOL, Crew, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
@@ -169,14 +169,15 @@ class TorchArrays:
     def is_sparse(self, grad: Any) -> bool:
         return type(grad) in _PLAIN and grad.is_sparse
 
-    def rows(self, grad: Tensor, clear: bool) -> Rows:
+    def rows(self, grad: Tensor, clear: bool) -> Named:
         if grad.sparse_dim() != 1:
             raise InputError(
                 f"is sparse along {grad.sparse_dim()} axes: only whole rows may be left out, as from "
                 "nn.Embedding(sparse=True) or to_sparse(1); give such a one, or a dense one."
             )
-        grad = grad.detach().coalesce()
-        return Rows(grad.indices()[0].numpy(), grad.values())
+        # Not `coalesce`: it copies all values to put them in order, and the table has an order of its own.
+        rows, values = grad._indices(), grad._values()  # pyright: ignore[reportPrivateUsage]
+        return Named(rows.contiguous(), rows.shape[1], values, grad.is_coalesced())
 
     def clear(self, grad: Tensor) -> None:
         with torch.no_grad():
