@@ -192,16 +192,19 @@ class _Part:
         return float(results[:, MEASURES.index(name)].sum())
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
-        """Σg² of each member."""
-        indices = active[self.members]
+        """Σg² of each span; of each member, where eager."""
         if self.table is None:
-            return np.array([arrays.squares(grads[i]) for i in indices])
+            return np.array([arrays.squares(grads[i]) for i in active[self.members]])
         if self.norm is None:
             self.norm = Task(norm_address(self.dtype, dict(self.kinds).get("g", "")), self.table, 1)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
-        return self.table.by_owner(norm.results, len(indices))[:, 0]
+        return norm.results[: self.table.used, 0]
+
+    def owners(self, which: NDArray[np.bool_]) -> Ints:
+        """The members that some of `squares` are of."""
+        return np.flatnonzero(which) if self.table is None else self.table.owners[: self.table.used][which]
 
 
 @dataclass(eq=False)
@@ -514,7 +517,7 @@ class Stepper:
             return Last(norm, skipped=True)
         if not math.isfinite(norm) and nonfinite == "raise":
             first = min(
-                int(plan.active[part.members][~np.isfinite(s)].min(initial=len(grads)))
+                int(plan.active[part.members][part.owners(~np.isfinite(s))].min(initial=len(grads)))
                 for part, s in zip(plan.parts, squares, strict=True)
             )
             raise FloatingPointError(
