@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import llvmlite.binding
 import pytest
 
 import adamas
 from adamas import kernel
 from adamas.errors import InputError
+from adamas.lowering import numba
 
 SCRIPT = """
 import numpy as np, time
@@ -90,3 +92,13 @@ def test_bias_corrections_keep_their_digits() -> None:
         correction = 1 / coefficients[made.program.coefficients.index("c5")]
         exact = 1 - mpf(beta2) ** t
         assert abs(mpf(correction) / exact - 1) < 1e-15
+
+
+def test_a_loop_takes_the_widest_vectors_that_there_are() -> None:
+    if "+avx512f" not in llvmlite.binding.get_host_cpu_features().flatten().split(","):
+        pytest.skip("this processor has no vectors of 512 bits")
+    rule = adamas.rules()["adamw"]
+    program = kernel.select(rule, rule.defaults).program
+    names = {"CACHE": False}
+    exec(numba.render(program, "float32"), names)
+    assert "zmm" in names["kernel"]._library.get_asm_str()

@@ -170,6 +170,7 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
     return [
         "@njit(error_model='numpy', cache=CACHE)",
         f"def span({', '.join(_given(program, measured, kept))}, c__):",
+        "    widest()",
         *(f"    {line}" for line in [*coefficients, *counters, *work, *results]),
     ]
 
