@@ -1,5 +1,6 @@
 """Ways to run a rule: each takes a case, a start and a list of gradients, and returns θ and the states."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import adamas
 import adamas.numpy
 from adamas.kernel import TINY, select
 from adamas.tail import Tail
+from tests.browser import blank
 from tests.cases import Case
 
 NO_TAIL = Tail()
@@ -83,9 +85,52 @@ def _torch(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str, **mo
     return param.numpy(), {name: value.numpy() for name, value in optimizer.state[param].items()}
 
 
+_STEPS = """
+([text, given]) => {
+  const {theta, grads, states, scalars, hyper, float32} = JSON.parse(given);
+  const {host, kernel} = new Function(text + "; return {host, kernel}")();
+  const rounded = float32 ? c => typeof c === "boolean" ? c : Math.fround(c) : c => c;
+  let now = theta.map(p => [p, ...states.map(name => name === "ema" ? p : 0)]), carried = scalars, t = 0;
+  for (const g of grads) {
+    if (g === null) continue;
+    t += 1;
+    const [coefficients, next] = host(t, ...carried, ...hyper);
+    const c = coefficients.map(rounded);
+    now = now.map((held, i) => kernel(rounded(g[i]), ...held, c));
+    carried = next;
+  }
+  return JSON.stringify([now, carried, t]);
+}
+"""
+
+
+def javascript(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The script, in a browser."""
+    rule = adamas.rules()[case.rule]
+    hyper = {**rule.hyper(case.options), **NO_TAIL.hyper(scaled=False), "tiny": TINY[dtype]}
+    kernel = select(rule, hyper)
+    program, scalars = kernel.program, rule.source.scalars
+    given = {
+        "theta": theta.astype(dtype).tolist(),
+        "grads": [None if grad is None else grad.tolist() for grad in grads],
+        "states": program.states,
+        "scalars": list(scalars.values()),
+        "hyper": [hyper[name] for name in program.hyper],
+        "float32": dtype == "float32",
+    }
+    held, carried, count = json.loads(blank().evaluate(_STEPS, [kernel.text("javascript", dtype), json.dumps(given)]))
+    param, *states = np.array(held, dtype).T
+    return param, {
+        "step": count,
+        **dict(zip(scalars, carried, strict=True)),
+        **dict(zip(program.states, states, strict=True)),
+    }
+
+
 WAYS: dict[str, Callable[..., Outcome]] = {
     "numpy": numpy_kernel,
     "numba": numba,
     "torch": torch_compiled,
     "torch-eager": torch_eager,
+    "javascript": javascript,
 }

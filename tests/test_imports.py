@@ -15,7 +15,7 @@ ROOT = Path(adamas.__file__).parent
 FLOORS = [
     ["errors"],
     ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping"],
-    ["dialect"],
+    ["dialect", "expressions"],
     ["driver"],
     ["registry"],
     ["late_switch", "tail"],

@@ -67,7 +67,7 @@ def test_text_can_be_read() -> None:
     rule = adamas.rules()["adamw"]
     made = kernel.select(rule, rule.defaults)
     for backend in kernel.BACKENDS:
-        assert "m_hat = exp_avg * c4" in made.text(backend)
+        assert "m_hat = exp_avg * c4" in made.text(backend, "float64")
     with pytest.raises(InputError, match="Unknown backend 'numbax': did you mean 'numba'"):
         made.text("numbax")
 

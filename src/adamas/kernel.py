@@ -27,7 +27,7 @@ from adamas.lowering.source import Program, program
 from adamas.lowering.storage import Kinds
 from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, TAIL, Rule
 
-BACKENDS = ("numpy", "numba", "torch")
+BACKENDS = ("numpy", "numba", "torch", "javascript")
 
 #: Smallest normal number of each dtype that a kernel computes in.
 TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
