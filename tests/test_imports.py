@@ -13,7 +13,8 @@ ROOT = Path(adamas.__file__).parent
 
 #: From the bottom up: a room may import from its own floor and those below.
 FLOORS = [
-    ["errors"],
+    ["errors", "palette"],
+    ["pages"],
     ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping"],
     ["dialect", "expressions"],
     ["driver"],

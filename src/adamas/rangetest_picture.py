@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from adamas.palette import COLOURS, FAINT, INK, PALE
 from adamas.rangetest import RangeTest
 
-INK, FAINT, SWEEP, LAST, OURS = "#333333", "#777777", "#0072B2", "#D55E00", "#009E73"
+SWEEP, LAST, OURS = COLOURS[:3]
 
 
 def draw(result: RangeTest, axes: Axes | None) -> Axes:
@@ -17,7 +18,7 @@ def draw(result: RangeTest, axes: Axes | None) -> Axes:
         axes = Figure(figsize=(8, 4.8), dpi=130, layout="constrained").add_subplot()
     axes.set_xscale("log")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#EEEEEE", linewidth=0.8)
+    axes.grid(True, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("learning rate η", color=INK)
     axes.set_ylabel("training loss", color=INK)

@@ -1,49 +1,19 @@
 """The picture and the winner's lines: drawn for every kind of result, and lines that run."""
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from adamas.problems.base import Measure
 from adamas.race.entrants import enter
 from adamas.race.picture import draw
-from adamas.race.result import tabulate
-from adamas.race.search import Plan
 from adamas.race.snippet import snippet
-from adamas.race.trials import Outcome, Point, Trial
-
-KINDS = {
-    "loss": (Measure("loss"), lambda i, x: 2.0 * math.exp(-x / (8 + i)) + 0.01),
-    "tiny": (Measure("height"), lambda i, x: 10.0 ** (1 - x * 12 / 30 / (i + 1))),
-    "accuracy": (
-        Measure("accuracy", higher_is_better=True),
-        lambda i, x: 0.95 - 0.85 * math.exp(-x / (8 + i)),
-    ),
-    "negative": (Measure("loss"), lambda i, x: -x - i),
-    "flat": (Measure("loss"), lambda i, x: 1.0),
-    "zero": (Measure("loss"), lambda i, x: 0.0),
-}
+from tests.race.tables import KINDS, made
 
 
 @pytest.mark.parametrize(("kind", "number"), [("loss", 1), *((kind, 7) for kind in KINDS)])
 def test_drawn_without_a_warning(tmp_path, kind, number):
-    measure, curve = KINDS[kind]
-    names = ["sgd", "adam", "adamw", "nadam", "radam", "lion", "adopt"][:number]
-    entrants = [enter(n) for n in names]
-    outcomes = {}
-    for i, e in enumerate(entrants):
-        for lr, seed in ((0.01, 0), (0.1, 0), (1.0, 0), (0.1, 1), (0.1, 2)):
-            lost = lr == 1.0 or (i == 3 and seed == 2)
-            values = [curve(i, x) + 0.001 * seed for x in range(0, 31, 10)]
-            values[-1] = None if lost else values[-1] + (measure.higher_is_better - 0.5) * -0.01 * (lr == 0.01)
-            points = tuple(Point(10 * k, 0.1 * k, v, None) for k, v in enumerate(values))
-            trial = Trial(e.identity, lr, seed, 30)
-            outcomes[trial] = Outcome(trial, values[-1], None, points, 5.0, 8.0, 30 if lost else None, None)
-    plan = Plan(entrants, measure, 30, 2)
-    table = tabulate(plan, outcomes, None)
-    assert len(table.rows) == number
+    measure, plan, table = made(kind, number)
     draw(SimpleNamespace(name="made by hand", measure=measure), plan, table, tmp_path / "p.png")
     assert (tmp_path / "p.png").stat().st_size > 10_000
 

@@ -79,7 +79,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     default="race",
     show_default=True,
     metavar="FOLDER",
-    help="Gets trials.jsonl, results.json and race.png; an earlier race there is replaced.",
+    help="Gets trials.jsonl, results.json, race.png and report.html; an earlier race there is replaced.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else on stdout.")
 def race(as_json: bool, problem: str, **options: Any) -> int:
@@ -105,6 +105,8 @@ def race(as_json: bool, problem: str, **options: Any) -> int:
     console.print(f"\n{result.table.verdict}", style="bold", markup=False, soft_wrap=True)
     if result.lines is not None:
         console.print(f"\nIn your own training:\n\n{_indented(result.lines)}", markup=False, soft_wrap=True)
+    if result.report is not None:
+        console.print(f"Report, for a browser: {result.report}", markup=False, soft_wrap=True)
     if result.picture is not None:
         console.print(f"Picture: {result.picture}", markup=False, soft_wrap=True)
     elif result.lines is not None:

@@ -10,11 +10,13 @@ from typing import Any
 import joblib
 
 from adamas.errors import InputError
+from adamas.pages import write
 from adamas.problems import load
 from adamas.problems.base import Problem
 from adamas.race.around import Around
 from adamas.race.drive import run
 from adamas.race.entrants import Entrant, enter, enter_recipe, family, prepare
+from adamas.race.page import race_page
 from adamas.race.progress import Progress
 from adamas.race.report import as_dict, versions, write_results
 from adamas.race.result import Table, tabulate
@@ -33,6 +35,7 @@ class Race:
     Args:
         stopped: why it ended before its time, or None.
         picture: the PNG, or None where matplotlib is not installed or nothing was finished.
+        report: the page, report.html, or None where nothing was finished.
         lines: Python that puts the winner into a training loop, or None where nobody won.
     """
 
@@ -43,6 +46,7 @@ class Race:
     summary: dict[str, Any]
     folder: Path
     picture: Path | None
+    report: Path | None
     stopped: str | None
     lines: str | None
 
@@ -67,7 +71,8 @@ def race(
     resume: bool = False,
     output: str | Path = "race",
 ) -> Race:
-    """Race `optimizers` on `problem` and leave trials.jsonl, results.json and race.png in `output`.
+    """Race `optimizers` on `problem` and leave trials.jsonl, results.json, race.png and report.html in
+    `output`.
 
     Args:
         problem: a built-in problem's name, or a .csv, .npz, .parquet or .py file.
@@ -151,8 +156,11 @@ def race(
     summary = as_dict(what, plan, table, settings, time.monotonic() - begun, stopped)
     summary["snippet"] = lines
     outcomes = tuple(store.outcomes.values())
+    report = folder / "report.html" if won else None
+    if report is not None:
+        write(report, race_page(what, plan, table, summary, len(outcomes)))
     write_results(folder / "results.json", summary, list(outcomes))
-    return Race(what, plan, table, outcomes, summary, folder, picture, stopped, lines)
+    return Race(what, plan, table, outcomes, summary, folder, picture, report, stopped, lines)
 
 
 def _lines(problem: Problem, plan: Plan, entrant: Entrant, lr: float) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,15 +12,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from adamas.palette import COLOURS, GREY, INK
 from adamas.problems.base import Problem
 from adamas.race.report import number
 from adamas.race.result import Row, Table
+from adamas.race.scale import Scale, band, result_scale
 from adamas.race.search import Plan
 
-# Okabe & Ito (2008): told apart with every common kind of colour blindness.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-"""For the first five; everyone else is grey."""
-GREY, INK = "#B4B4B4", "#333333"
 ACROSS = 5
 """Small panels in a row."""
 
@@ -37,8 +35,8 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
         """Inches from the top as the figure's own fraction."""
         return 1 - inches / height
 
-    figure.text(0.012, at(0.32), f"{problem.name}: {_headline(table)}", fontsize=14, color=INK, weight="bold")
-    y = _Scale(problem, table)
+    figure.text(0.012, at(0.32), f"{problem.name}: {table.headline}", fontsize=14, color=INK, weight="bold")
+    y = result_scale(problem.measure, table)
     _curves(figure.add_axes((0.055, at(upper), 0.44, (upper - 0.85) / height)), table, y)
     when = "at the end" if plan.around.stop_early is None else "at the best point"
     _ranking(figure.add_axes((0.70, at(upper), 0.285, (upper - 0.85) / height)), table, y, when)
@@ -77,63 +75,32 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
     figure.savefig(path)
 
 
-def _headline(table: Table) -> str:
-    first = table.rows[0]
-    runner_up = f", {first.wins[0]} of {first.wins[1]} seeds over {table.rows[1].entrant.label}" if first.wins else ""
-    return f"{first.entrant.label} first{runner_up}"
-
-
 def _colour(i: int) -> str:
     return COLOURS[i] if i < len(COLOURS) else GREY
 
 
-class _Scale:
-    """The axis of the measure, the same in all panels: logarithmic where all is positive and low is good."""
+def _apply(y: Scale, axes: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Give one of the axes this scale, with numbers one can read."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    if y.log:
+        axes.set(**{f"{which}scale": "log"})
+    axes.set(**{f"{which}lim": (y.low, y.high)})
+    _label(y, axis, y.low, y.high)
 
-    def __init__(self, problem: Problem, table: Table) -> None:
-        self.name = problem.measure.name + (" (higher is better)" if problem.measure.higher_is_better else "")
-        self.higher = problem.measure.higher_is_better
-        seen = [p.metric for r in table.rows for o in r.finals for p in o.curve if p.metric is not None]
-        seen += [v for results in table.map.values() for v in results.values() if v is not None]
-        starts = [o.curve[0].metric for r in table.rows for o in r.finals if o.curve[0].metric is not None]
-        good, bad = (max(seen), min(starts)) if self.higher else (min(seen), max(starts))
-        self.log = not self.higher and good > 0 and bad / good > 3
-        if self.log:
-            room = (bad / good) ** 0.06
-            self.low, self.high = good / room, bad * room**2
-        else:
-            room = 0.06 * abs(bad - good) or 1.0
-            self.low, self.high = min(good, bad) - room, max(good, bad) + room
 
-    def apply(self, axes: Axes, which: Literal["x", "y"] = "y") -> None:
-        """Give one of the axes this scale, with numbers one can read."""
-        axis = axes.yaxis if which == "y" else axes.xaxis
-        if self.log:
-            axes.set(**{f"{which}scale": "log"})
-        axes.set(**{f"{which}lim": (self.low, self.high)})
-        self.label(axis, self.low, self.high)
-
-    def label(self, axis: Axis, low: float, high: float) -> None:
-        """Label a logarithmic axis at powers of ten, and in between where it spans few of them."""
-        if not self.log:
-            return
-        decades = math.log10(high / low)
-        axis.set_minor_locator(NullLocator())
-        if decades < 0.5:
-            axis.set_major_locator(MaxNLocator(5))
-            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            return
-        between = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
-        axis.set_major_locator(LogLocator(subs=between, numticks=8 if len(between) == 1 else 50))
+def _label(y: Scale, axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis at powers of ten, and in between where it spans few of them."""
+    if not y.log:
+        return
+    decades = math.log10(high / low)
+    axis.set_minor_locator(NullLocator())
+    if decades < 0.5:
+        axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-    def off(self, value: float | None) -> bool:
-        """Diverged, or so bad that it does not show."""
-        return value is None or not self.low <= value <= self.high
-
-    @property
-    def worst(self) -> float:
-        return self.low if self.higher else self.high
+        return
+    between = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if decades < 1 else (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=between, numticks=8 if len(between) == 1 else 50))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _plain(axes: Axes) -> None:
@@ -143,12 +110,12 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(labelsize=8.5, colors=INK)
 
 
-def _curves(axes: Axes, table: Table, y: _Scale) -> None:
+def _curves(axes: Axes, table: Table, y: Scale) -> None:
     _plain(axes)
-    y.apply(axes)
+    _apply(y, axes)
     ends: list[tuple[float, str, str]] = []
     for i, row in reversed(list(enumerate(table.rows))):
-        steps, middle, low, high = _band(row)
+        steps, middle, low, high = band(row, "metric")
         front = i < len(COLOURS)
         axes.plot(steps, middle, color=_colour(i), linewidth=2 if front else 0.9, zorder=3 if front else 1)
         if front:
@@ -177,14 +144,6 @@ def _curves(axes: Axes, table: Table, y: _Scale) -> None:
         )  # fmt: skip
 
 
-def _band(row: Row) -> tuple[Any, Any, Any, Any]:
-    """Steps, and median, lowest and highest of the measure over seeds, up to where the first seed ended."""
-    length = min(len(o.curve) for o in row.finals)
-    values = np.array([[p.metric if p.metric is not None else np.nan for p in o.curve[:length]] for o in row.finals])
-    steps = [p.step for p in row.finals[0].curve[:length]]
-    return steps, np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
-
-
 def _apart(axes: Axes, heights: Sequence[float]) -> list[float]:
     """Heights for labels at those data heights, moved apart as little as makes them readable."""
     gap = 0.052
@@ -202,13 +161,13 @@ def _apart(axes: Axes, heights: Sequence[float]) -> list[float]:
     return [float(back.transform((0, h))[1]) for h in at]
 
 
-def _ranking(axes: Axes, table: Table, y: _Scale, when: str) -> None:
+def _ranking(axes: Axes, table: Table, y: Scale, when: str) -> None:
     _plain(axes)
-    y.apply(axes, "x")
+    _apply(y, axes, "x")
     rows = table.rows
     low, high = _window(table, y)
     axes.set_xlim(low, high)
-    y.label(axes.xaxis, low, high)
+    _label(y, axes.xaxis, low, high)
     for i, row in enumerate(rows):
         colour = _colour(i)
         if row.metric is None or not low <= row.metric <= high:
@@ -242,7 +201,7 @@ def _ranking(axes: Axes, table: Table, y: _Scale, when: str) -> None:
     axes.set_title(f"{when}: each seed (|), median (●)", loc="left", fontsize=11, color=INK)
 
 
-def _window(table: Table, y: _Scale) -> tuple[float, float]:
+def _window(table: Table, y: Scale) -> tuple[float, float]:
     """Limits that show the field well: stragglers far behind are left to an arrow at the edge."""
     medians = [r.metric for r in table.rows if r.metric is not None]
     usual = medians[: max(2, math.ceil(len(medians) * 0.6))]
@@ -258,12 +217,12 @@ def _window(table: Table, y: _Scale) -> tuple[float, float]:
     return min(seen) - room, max(seen) + room
 
 
-def _sensitivity(axes: Axes, table: Table, i: int, y: _Scale) -> None:
+def _sensitivity(axes: Axes, table: Table, i: int, y: Scale) -> None:
     _plain(axes)
     etas = [lr for results in table.map.values() for lr in results]
     axes.set_xscale("log")
     axes.set_xlim(min(etas) / 2, max(etas) * 2)
-    y.apply(axes)
+    _apply(y, axes)
     for j, row in enumerate(table.rows):
         if j != i:
             _against_eta(axes, table, row, y, GREY, 0.6, 1)
@@ -282,7 +241,7 @@ def _sensitivity(axes: Axes, table: Table, i: int, y: _Scale) -> None:
         axes.set_xlabel("η", color=INK, fontsize=9, labelpad=1)
 
 
-def _against_eta(axes: Axes, table: Table, row: Row, y: _Scale, colour: str, linewidth: float, zorder: int) -> None:
+def _against_eta(axes: Axes, table: Table, row: Row, y: Scale, colour: str, linewidth: float, zorder: int) -> None:
     results = table.map[row.entrant]
     etas = sorted(results)
     values = [np.nan if (v := results[lr]) is None else v for lr in etas]

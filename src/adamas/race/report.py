@@ -1,4 +1,4 @@
-"""What a race leaves behind: results.json, race.png, the winner's lines; and the table on the screen."""
+"""What a race leaves behind: results.json, and the table on the screen."""
 
 import json
 import os
@@ -91,15 +91,10 @@ def number(x: float | None, digits: int = 3) -> str:
     return "–" if x is None else f"{x:.{digits}g}"
 
 
-def printed(problem: Problem, plan: Plan, table: Table) -> "list[RenderableType]":
-    """The table and what it takes to read it, for a rich console."""
-    from rich import box
-    from rich.table import Table as Grid
-
+def cells(problem: Problem, table: Table) -> tuple[list[str], list[list[str]]]:
+    """The heads of the table and its lines, as text."""
     second = problem.measure.second
-    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("optimizer", style="bold", no_wrap=True)
-    heads = ["best η", problem.measure.name, "range", *([second] if second else []), "seeds"]
+    heads = ["optimizer", "best η", problem.measure.name, "range", *([second] if second else []), "seeds"]
     heads += [
         "steps to\ntarget",
         "seconds to\ntarget",
@@ -108,13 +103,12 @@ def printed(problem: Problem, plan: Plan, table: Table) -> "list[RenderableType]
         "µs a\nstep",
         "state B\na param.",
     ]
-    for head in heads:
-        grid.add_column(head, justify="right", no_wrap=True)
+    lines: list[list[str]] = []
     for row in table.rows:
         spread = number(row.best) if len(row.finals) == 1 else f"{number(row.best)} … {_worst(row)}"
-        cells = [number(row.lr), "diverged" if row.metric is None else number(row.metric), spread]
-        cells += [number(row.second)] if second else []
-        cells += [
+        line = [row.entrant.label, number(row.lr), "diverged" if row.metric is None else number(row.metric), spread]
+        line += [number(row.second)] if second else []
+        line += [
             str(len(row.finals)) if row.finals[0].trial.seed not in SEARCH_SEEDS else "search",
             number(row.steps_to_target, 4),
             number(row.seconds_to_target, 2),
@@ -123,15 +117,32 @@ def printed(problem: Problem, plan: Plan, table: Table) -> "list[RenderableType]
             f"{row.step_us:.0f}",
             number(row.state_bytes),
         ]
-        grid.add_row(row.entrant.label, *cells)
-    return [grid, *_footnotes(problem, plan, table)]
+        lines.append(line)
+    return heads, lines
+
+
+def printed(problem: Problem, plan: Plan, table: Table) -> "list[RenderableType]":
+    """The table and what it takes to read it, for a rich console."""
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    heads, lines = cells(problem, table)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column(heads[0], style="bold", no_wrap=True)
+    for head in heads[1:]:
+        grid.add_column(head, justify="right", no_wrap=True)
+    for line in lines:
+        grid.add_row(*map(Text, line))
+    return [grid, *footnotes(problem, plan, table)]
 
 
 def _worst(row: Row) -> str:
     return "diverged" if row.worst is None else number(row.worst)
 
 
-def _footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
+def footnotes(problem: Problem, plan: Plan, table: Table) -> list[str]:
+    """What it takes to read the table."""
     better = "higher" if problem.measure.higher_is_better else "lower"
     around, factor = plan.around, plan.around.factor(plan.steps)
     rate = "η constant" if factor is None else f"η × {factor}"

@@ -67,6 +67,13 @@ class Table:
     map: Mapping[Entrant, Mapping[float, float | None]]
 
     @property
+    def headline(self) -> str:
+        """Who came first, in a few words."""
+        first = self.rows[0]
+        beaten = f", {first.wins[0]} of {first.wins[1]} seeds over {self.rows[1].entrant.label}" if first.wins else ""
+        return f"{first.entrant.label} first{beaten}"
+
+    @property
     def verdict(self) -> str:
         """Who won and how sure that is, in words."""
         return verdict(self.rows)

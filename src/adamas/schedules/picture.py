@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adamas.errors import InputError
+from adamas.palette import COLOURS, INK, PALE
 from adamas.schedules.base import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito (2008): told apart with every common kind of colour blindness.
-_FACTOR, _MOMENTUM, _INK, _PALE = "#0072B2", "#D55E00", "#333333", "#EEEEEE"
+_FACTOR, _MOMENTUM = COLOURS[:2]
 _POINTS = 4000
 
 
@@ -30,7 +30,7 @@ def figure(schedule: Schedule, steps: int, width: float = 8.0, height: float = 3
         long = len(repr(schedule))
         told = repr(schedule) if long <= 160 else f"{repr(schedule)[:159]}…"
         made.suptitle(
-            told, x=0.01, ha="left", fontsize=min(12, 950 / max(long, 80)), color=_INK, weight="bold", parse_math=False
+            told, x=0.01, ha="left", fontsize=min(12, 950 / max(long, 80)), color=INK, weight="bold", parse_math=False
         )
     return made
 
@@ -56,19 +56,19 @@ def plot(schedule: Schedule, axes: "Axes | None", steps: int) -> "Axes":
     axes.set_xlim(0, steps)
     top = axes.get_ylim()[1]
     axes.set_ylim(0, top)
-    axes.set_xlabel("steps taken", fontsize=9, color=_INK)
+    axes.set_xlabel("steps taken", fontsize=9, color=INK)
     axes.set_ylabel("η, or its factor", fontsize=9, color=_FACTOR)
-    axes.grid(True, color=_PALE, linewidth=0.8)
+    axes.grid(True, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8.5, colors=_INK)
+    axes.tick_params(labelsize=8.5, colors=INK)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
     if schedule.momentum is not None:
         second = axes.twinx()
         second.plot(t, schedule.momentum(t), color=_MOMENTUM, linewidth=1.3, linestyle="--")
         second.set_ylabel("β₁", fontsize=9, color=_MOMENTUM)
         second.spines[["top", "left"]].set_visible(False)
-        second.tick_params(labelsize=8.5, colors=_INK)
+        second.tick_params(labelsize=8.5, colors=INK)
     return axes
 
 
