@@ -28,7 +28,7 @@ FLOORS = [
     ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
     ["numpy", "torch", "keras"],
     ["problems", "recipes"],
-    ["race", "plan"],
+    ["race", "plan", "pictures"],
     ["bench"],
     ["cli", "__main__"],
 ]

@@ -47,6 +47,8 @@ SANCTIONED = {
     ("race/entrants.py", "_from_path", "importlib.import_module"): "a dotted path from the command line",
     ("race/entrants.py", "_from_file", "adamas.problems.usercode.load_module"): "a file from the command line",
     ("cli/check.py", "_checked", "adamas.problems.usercode.load_module"): "the same",
+    ("pictures/scene.py", "entry", "adamas.problems.usercode.load_module"): "the same",
+    ("pictures/scene.py", "surface", "adamas.problems.usercode.load_module"): "the same",
     ("plan/weights.py", "_of_module", "adamas.problems.usercode.load_module"): "the same",
     ("bench/workloads.py", "_from_module", "adamas.problems.usercode.load_module"): "the same",
     ("bench/peers.py", "", "importlib.import_module"): "an installed library that is timed, named in these sources",

@@ -11,6 +11,7 @@ import adamas
 from adamas.errors import InputError, unknown
 
 COMMANDS = {
+    "animate": "Show the paths of optimizers on a surface: a page to play with, a GIF, a film or a strip.",
     "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
     "check": "Check a training before it is begun: data, labels, model, optimizer, schedule.",
     "find-lr": "Find a learning rate for a problem and an optimizer.",
