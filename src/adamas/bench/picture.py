@@ -11,7 +11,7 @@ from adamas.bench import Result, threads_told
 from adamas.bench.measure import Measurement
 from adamas.bench.peers import PEERS
 from adamas.bench.report import caption, duration, times
-from adamas.race.picture import COLOURS, INK
+from adamas.palette import COLOURS, FAINT, INK, PALE
 
 ACROSS = 3
 """Panels in a row."""
@@ -49,13 +49,13 @@ def draw(result: Result, path: Path) -> None:
         )
         panel.annotate(
             own[0].workload.about, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8,
-            color="#777777",
+            color=FAINT,
         )  # fmt: skip
     for panel in axes[len(panels) :]:
         panel.set_axis_off()
     for panel in axes[max(0, len(panels) - across) : len(panels)]:
         panel.tick_params(labelbottom=True)
-    figure.text(1 - 0.3 / width, 0.12 / height, caption(["adamas", "torch"]), fontsize=8, color="#777777", ha="right")
+    figure.text(1 - 0.3 / width, 0.12 / height, caption(["adamas", "torch"]), fontsize=8, color=FAINT, ha="right")
     figure.savefig(path)
 
 
@@ -70,7 +70,7 @@ def _panel(axes: Axes, measurements: list[Measurement], names: list[str]) -> Non
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(True, axis="x", color="#EEEEEE", linewidth=0.8)
+    axes.grid(True, axis="x", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5, colors=INK)
     axes.tick_params(axis="y", length=0)

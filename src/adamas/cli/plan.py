@@ -9,7 +9,7 @@ import click
 
 from adamas.cli.show import find, values
 from adamas.errors import InputError
-from adamas.plan.devices import STRATEGIES, Budget, budget
+from adamas.plan.devices import STRATEGIES, Budget, budget, in_bytes, in_units
 from adamas.plan.step import Step
 from adamas.plan.weights import Weights, weights
 from adamas.tail import STATE_DTYPES, Tail
@@ -137,22 +137,10 @@ def _table(rows: Sequence[Budget], devices: int, average: bool, bandwidth: float
     for row in rows:
         strategy = ["" if row.strategy == before else row.strategy] if devices > 1 else []
         floor = [_time(row.floor(bandwidth))] if bandwidth else []
-        grid.add_row(*strategy, row.state_dtype, *(_size(getattr(row, name)) for name in names), *floor)
+        grid.add_row(*strategy, row.state_dtype, *(in_bytes(getattr(row, name)) for name in names), *floor)
         before = row.strategy
     return grid
 
 
-def _size(count: float) -> str:
-    return _in_units(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
-
-
 def _time(seconds: float) -> str:
-    return _in_units(1e9 * seconds, 1000, ("ns", "µs", "ms", "s"))
-
-
-def _in_units(value: float, step: int, units: Sequence[str]) -> str:
-    """Four digits and the largest unit of which there is one."""
-    unit = 0
-    while value >= step and unit < len(units) - 1:
-        value, unit = value / step, unit + 1
-    return f"{f'{value:#.4g}'.rstrip('.') if unit else f'{value:.4g}'} {units[unit]}"
+    return in_units(1e9 * seconds, 1000, ("ns", "µs", "ms", "s"))

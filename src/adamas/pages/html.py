@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-_VOID = {"br", "hr", "meta", "link"}
+_VOID = {"br", "hr", "img", "meta", "link"}
 
 
 class Html(str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adamas.arrays import Form
+from adamas.pages import table
 from adamas.plan.step import Step, size
 from adamas.plan.weights import Weights
 
@@ -31,6 +32,11 @@ class Budget:
     def floor(self, bandwidth: float) -> float:
         """The seconds that the step takes at least, where memory gives so many bytes a second."""
         return self.moved / bandwidth
+
+    def _repr_html_(self) -> str:
+        heads = ["strategy", "states in", "weights", "gradients", "states", "average", "total", "moved a step"]
+        bytes_ = (self.weights, self.gradients, self.states, self.average, self.total, self.moved)
+        return table("On each device", heads, [[self.strategy, self.state_dtype, *map(in_bytes, bytes_)]])
 
 
 def budget(weights: Weights, step: Step, strategy: str, devices: int) -> Budget:
@@ -67,3 +73,20 @@ def dealt(params: Sequence[Form], devices: int) -> list[list[Form]]:
         shares[device].append(param)
         heapq.heapreplace(least, (elements + math.prod(param.shape), device))
     return shares
+
+
+def in_bytes(count: float) -> str:
+    """That many bytes, in the unit that suits.
+
+    >>> in_bytes(1_000_000_000)
+    '953.7 MiB'
+    """
+    return in_units(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def in_units(value: float, step: int, units: Sequence[str]) -> str:
+    """Four digits and the largest unit of which there is one."""
+    unit = 0
+    while value >= step and unit < len(units) - 1:
+        value, unit = value / step, unit + 1
+    return f"{f'{value:#.4g}'.rstrip('.') if unit else f'{value:.4g}'} {units[unit]}"

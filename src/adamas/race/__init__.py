@@ -5,25 +5,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 
 from adamas.errors import InputError
-from adamas.pages import write
+from adamas.pages import element, markup, table, write
 from adamas.problems import load
-from adamas.problems.base import Problem
+from adamas.problems.base import Problem, need
 from adamas.race.around import Around
 from adamas.race.drive import run
 from adamas.race.entrants import Entrant, enter, enter_recipe, family, prepare
 from adamas.race.page import race_page
 from adamas.race.progress import Progress
-from adamas.race.report import as_dict, versions, write_results
+from adamas.race.report import as_dict, cells, versions, write_results
 from adamas.race.result import Table, tabulate
 from adamas.race.runner import Runner, Stopped
 from adamas.race.search import Plan, search, trials_expected
 from adamas.race.snippet import recipe_snippet, snippet
 from adamas.race.trials import Outcome, Store, Trial, stored_identity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Race", "race"]
 
@@ -49,6 +52,42 @@ class Race:
     report: Path | None
     stopped: str | None
     lines: str | None
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the measure against steps, a line an optimizer.
+
+        Args:
+            ax: matplotlib's axes; else those of a new figure (``result.plot().figure.savefig("curves.png")``).
+
+        Returns:
+            The axes.
+
+        Raises:
+            InputError: where nobody has won, so that there is nothing to draw; where matplotlib is not installed.
+        """
+        if self.lines is None:
+            raise InputError(f"This race has no curves to draw. {self.table.verdict}")
+        need("matplotlib", "plot")
+        from adamas.race.picture import curves
+
+        return curves(self.problem, self.table, ax)
+
+    def __repr__(self) -> str:
+        return f"<Race on {self.problem.name}: {self.table.verdict} {len(self.outcomes)} trials in {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        from base64 import b64encode
+
+        heads, rows = cells(self.problem, self.table)
+        drawn = None
+        if self.picture is not None and self.picture.is_file():
+            source = f"data:image/png;base64,{b64encode(self.picture.read_bytes()).decode()}"
+            drawn = element(
+                "img", src=source, alt=f"{self.problem.name}: {self.table.headline}", style="max-width:100%"
+            )
+        verdict = element("p", element("b", self.table.verdict))
+        lines = None if self.lines is None else element("pre", self.lines)
+        return markup(verdict, table(f"Race on {self.problem.name}", heads, rows), drawn, lines)
 
 
 def race(
@@ -136,7 +175,7 @@ def race(
     finally:
         runner.close()
         store.close()
-    table = tabulate(plan, store.outcomes, target_metric)
+    found = tabulate(plan, store.outcomes, target_metric)
     settings = {
         "problem": problem,
         "target": target,
@@ -150,17 +189,17 @@ def race(
         **around.as_dict(),
         **({} if recipe is None else {"recipe": recipe}),
     }
-    won = table.rows[0] if table.rows and table.rows[0].metric is not None else None
+    won = found.rows[0] if found.rows and found.rows[0].metric is not None else None
     lines = _lines(what, plan, won.entrant, won.lr) if won else None
-    picture = _picture(what, plan, table, folder / "race.png") if won else None
-    summary = as_dict(what, plan, table, settings, time.monotonic() - begun, stopped)
+    picture = _picture(what, plan, found, folder / "race.png") if won else None
+    summary = as_dict(what, plan, found, settings, time.monotonic() - begun, stopped)
     summary["snippet"] = lines
     outcomes = tuple(store.outcomes.values())
     report = folder / "report.html" if won else None
     if report is not None:
-        write(report, race_page(what, plan, table, summary, len(outcomes)))
+        write(report, race_page(what, plan, found, summary, len(outcomes)))
     write_results(folder / "results.json", summary, list(outcomes))
-    return Race(what, plan, table, outcomes, summary, folder, picture, report, stopped, lines)
+    return Race(what, plan, found, outcomes, summary, folder, picture, report, stopped, lines)
 
 
 def _lines(problem: Problem, plan: Plan, entrant: Entrant, lr: float) -> str:

@@ -12,7 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from adamas.palette import COLOURS, GREY, INK
+from adamas.palette import COLOURS, FAINT, GREY, INK, PALE
 from adamas.problems.base import Problem
 from adamas.race.report import number
 from adamas.race.result import Row, Table
@@ -53,7 +53,7 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
         at(upper + 0.85),
         "shaded: near its own best   ×: diverged or off the scale   grey: the others",
         fontsize=9,
-        color="#777777",
+        color=FAINT,
         ha="right",
     )
     grid = figure.add_gridspec(
@@ -73,6 +73,14 @@ def draw(problem: Problem, plan: Plan, table: Table, path: Path) -> None:
         else:
             axes.set_axis_off()
     figure.savefig(path)
+
+
+def curves(problem: Problem, table: Table, axes: Axes | None) -> Axes:
+    """Draw the measure against steps on the axes, or on those of a new figure; returns them."""
+    if axes is None:
+        axes = Figure(figsize=(8, 4.2), dpi=130).add_axes((0.09, 0.12, 0.76, 0.8))
+    _curves(axes, table, result_scale(problem.measure, table))
+    return axes
 
 
 def _colour(i: int) -> str:
@@ -105,7 +113,7 @@ def _label(y: Scale, axis: Axis, low: float, high: float) -> None:
 
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#EEEEEE", linewidth=0.8)
+    axes.grid(True, color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8.5, colors=INK)
 
@@ -182,7 +190,7 @@ def _ranking(axes: Axes, table: Table, y: Scale, when: str) -> None:
                 ha=side,
                 va="center",
                 fontsize=8.5,
-                color="#777777",
+                color=FAINT,
             )
             continue
         worst = row.worst if row.worst is not None else (low if y.higher else high)
@@ -193,7 +201,7 @@ def _ranking(axes: Axes, table: Table, y: Scale, when: str) -> None:
         axes.plot(row.metric, i, "o", color=colour, markersize=6.5)
     axes.set_yticks(range(len(rows)), [f"{r.entrant.label}   η {number(r.lr)}" for r in rows])
     for i, label in enumerate(axes.get_yticklabels()):
-        label.set_color(_colour(i) if i < len(COLOURS) else "#777777")
+        label.set_color(_colour(i) if i < len(COLOURS) else FAINT)
         label.set_fontsize(9)
         label.set_fontweight("bold" if i < len(COLOURS) else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)

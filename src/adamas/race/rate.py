@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sys import stderr
 
 from adamas.errors import InputError
+from adamas.pages import Html, element, markup
 from adamas.problems import load
 from adamas.problems.base import Problem, Training
 from adamas.race.drive import Stepper, one_thread, plainly
@@ -27,6 +28,13 @@ class Found:
     entrant: Entrant
     test: RangeTest
     lines: str | None
+
+    def __repr__(self) -> str:
+        return f"<{self.entrant.label} on {self.problem.name}: {self.test!r}>"
+
+    def _repr_html_(self) -> str:
+        head = element("h4", f"{self.entrant.label} on {self.problem.name}")
+        return markup(head, Html(self.test._repr_html_()), None if self.lines is None else element("pre", self.lines))  # pyright: ignore[reportPrivateUsage]
 
 
 def find_lr(
