@@ -10,8 +10,8 @@ import adamas
 import adamas.numpy
 from adamas.kernel import TINY, select
 from adamas.tail import Tail
-from tests.browser import blank
 from tests.cases import Case
+from tests.pages.browser import evaluate
 
 NO_TAIL = Tail()
 
@@ -118,7 +118,7 @@ def javascript(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) 
         "hyper": [hyper[name] for name in program.hyper],
         "float32": dtype == "float32",
     }
-    held, carried, count = json.loads(blank().evaluate(_STEPS, [kernel.text("javascript", dtype), json.dumps(given)]))
+    held, carried, count = json.loads(evaluate(_STEPS, [kernel.text("javascript", dtype), json.dumps(given)]))
     param, *states = np.array(held, dtype).T
     return param, {
         "step": count,

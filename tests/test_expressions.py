@@ -9,7 +9,7 @@ import pytest
 from adamas.errors import InputError
 from adamas.expressions import DEEPEST, Function, parse, traced
 from adamas.problems.surfaces import SURFACES
-from tests.browser import blank
+from tests.pages.browser import evaluate
 
 TEXTS = [
     "x**2 + 10*y**2",
@@ -73,7 +73,7 @@ BROWSER = """
 def test_a_browser_computes_the_same(what, points):
     f = SURFACES[what].function if what in SURFACES else Function(parse(what))
     x, y = points
-    told = json.loads(blank().evaluate(BROWSER, [f.javascript("f"), json.dumps(points.T.tolist()), 7]))
+    told = json.loads(evaluate(BROWSER, [f.javascript("f"), json.dumps(points.T.tolist()), 7]))
     expected = np.broadcast_arrays(f(x, y, 7), *f.gradient(x, y, 7))
     scale = 1 + np.abs(expected)
     assert np.max(np.abs(np.array(told).T - expected) / scale) < 1e-14

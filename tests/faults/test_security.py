@@ -49,6 +49,8 @@ SANCTIONED = {
     ("cli/check.py", "_checked", "adamas.problems.usercode.load_module"): "the same",
     ("pictures/scene.py", "entry", "adamas.problems.usercode.load_module"): "the same",
     ("pictures/scene.py", "surface", "adamas.problems.usercode.load_module"): "the same",
+    ("pictures/frames.py", "mp4", "subprocess.PIPE"): "ffmpeg, with arguments of ours and pixels",
+    ("pictures/frames.py", "mp4", "subprocess.Popen"): "the same",
     ("plan/weights.py", "_of_module", "adamas.problems.usercode.load_module"): "the same",
     ("bench/workloads.py", "_from_module", "adamas.problems.usercode.load_module"): "the same",
     ("bench/peers.py", "", "importlib.import_module"): "an installed library that is timed, named in these sources",

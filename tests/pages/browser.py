@@ -1,8 +1,10 @@
-"""A headless Chromium that tells everything a page complains of or asks for."""
+"""A headless Chromium, one in a process, and pages in it that tell everything they complain of or ask for."""
 
+import atexit
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,33 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def needs_chromium() -> None:
-    """Skip with the reason where there is no browser to look with."""
+def chromium() -> Any:
+    """Playwright's browser, begun when it is first asked for. Where there is none, the test is skipped."""
     pytest.importorskip("playwright", reason="needs playwright, which drives the browser")
     if CHROMIUM is None:
         pytest.skip("needs a chromium in PATH, to look at pages as a reader does")
+    return _begun()
 
 
-@contextmanager
-def chromium() -> Iterator[Any]:
+@cache
+def _begun() -> Any:
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    driver = sync_playwright().start()
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    atexit.register(driver.stop)
+    atexit.register(browser.close)
+    return browser
+
+
+@cache
+def _blank() -> Any:
+    return chromium().new_page()
+
+
+def evaluate(script: str, argument: Any = None) -> Any:
+    """What a script returns that needs no page."""
+    return _blank().evaluate(script, argument)
 
 
 @contextmanager

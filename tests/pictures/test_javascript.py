@@ -6,8 +6,8 @@ import pytest
 import adamas
 from adamas import sqrt
 from adamas.kernel import select
-from tests.browser import blank
 from tests.cases import CASES, Case
+from tests.pages.browser import evaluate
 from tests.reference.gradients import sequence
 from tests.running import javascript, numpy_kernel
 
@@ -60,7 +60,7 @@ def test_a_measured_kernel_tells_what_it_did_on_its_way() -> None:
     text = kernel.text("javascript", "float64", measured=True)
     coefficients, _ = kernel.host(1.0, *({**hyper, "tiny": 0.0}[name] for name in kernel.program.hyper))
     run = "([text, c]) => new Function(text + '; return kernel')()(3, 2, 0, 0, c)"
-    *outputs, told = blank().evaluate(run, [text, list(coefficients)])
+    *outputs, told = evaluate(run, [text, list(coefficients)])
     g = 3 + 0.5 * 2
     root = np.sqrt(g**2 + 0.75)
     expected = {"seen__": g, "g": g, "m_hat": g, "v_hat": g**2, "root__": root, "step": 1e-3 * g / (root + 1e-8)}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,29 +16,17 @@ from adamas.pictures import Scene, demo, entry, surface
 from adamas.pictures.page import page
 from adamas.pictures.walk import draws, walk
 from adamas.problems.surfaces import SURFACES
-from tests.browser import browser
+from tests.pages.browser import chromium
+from tests.pages.browser import opened as opened_file
 
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
-class Opened:
-    """A page in a browser, and all that it complained of or asked for."""
+class Shown:
+    """A page in a browser."""
 
-    def __init__(self, scene: Scene, folder: Path, size: str = "desktop", scheme: str = "light") -> None:
-        self.scene = scene
-        width, height = VIEWPORTS[size]
-        self.context = browser().new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda m: self.complaints.append(m.text))
-        self.page.on("pageerror", lambda e: self.complaints.append(str(e)))
-        self.page.on("request", lambda r: self.requests.append(r.url))
-        file = folder / "page.html"
-        file.write_text(page(scene), encoding="utf-8")
-        self.page.goto(file.as_uri())
+    def __init__(self, page: Any, scene: Scene) -> None:
+        self.page, self.scene = page, scene
         self.settle()
 
     def settle(self) -> None:
@@ -70,17 +59,17 @@ class Opened:
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Any]:
-    made: list[Opened] = []
+    """Opens scenes as pages; at the end they have not complained, and not asked for anything but themselves."""
+    with ExitStack() as stack:
 
-    def open_(scene: Scene, *options: str) -> Opened:
-        made.append(Opened(scene, tmp_path, *options))
-        return made[-1]
+        def open_(scene: Scene, size: str = "desktop", scheme: str = "light") -> Shown:
+            width, height = VIEWPORTS[size]
+            view = {"viewport": {"width": width, "height": height}, "color_scheme": scheme, "reduced_motion": "reduce"}
+            file = tmp_path / "page.html"
+            file.write_text(page(scene), encoding="utf-8")
+            return Shown(stack.enter_context(opened_file(chromium(), file, **view)), scene)
 
-    yield open_
-    for one in made:
-        one.context.close()
-        assert one.complaints == []
-        assert one.requests == [(tmp_path / "page.html").as_uri()]
+        yield open_
 
 
 def expected(scene: Scene, number: int, options: dict[str, Any], panel: int = 0, **more: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from adamas.cli import main
 from adamas.race import race
 from adamas.race.page import race_page
 from adamas.race.report import as_dict
-from tests.pages.browser import chromium, needs_chromium, opened
+from tests.pages.browser import chromium, opened
 from tests.race.tables import KINDS, made
 
 MALICE = "<script>document.title='owned'</script>"
@@ -105,9 +105,7 @@ def test_the_command_names_it(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def browser():
-    needs_chromium()
-    with chromium() as found:
-        yield found
+    return chromium()
 
 
 @pytest.mark.parametrize("kind", KINDS)

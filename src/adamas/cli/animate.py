@@ -10,8 +10,9 @@ import click
 
 from adamas.cli.show import values
 from adamas.errors import InputError
+from adamas.problems.base import need
 
-FORMATS = (".html",)
+FORMATS = (".html", ".gif", ".mp4", ".png")
 
 
 def _outputs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[Path]:
@@ -21,6 +22,12 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
             raise InputError(f"-o {path} is no kind of picture: give a name that ends in {', '.join(FORMATS)}.")
         if not path.absolute().parent.is_dir():
             raise InputError(f"-o {path}: there is no folder {path.parent}; make it first.")
+        if path.suffix.lower() != ".html":
+            need("matplotlib", "plot")
+        if path.suffix.lower() == ".mp4":
+            from adamas.pictures.frames import ffmpeg
+
+            ffmpeg()
     return paths
 
 
@@ -36,7 +43,8 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
 @click.option("--noise", type=float, help="Standard deviation of noise on the gradient. Default: the surface's own.")
 @click.option("--seed", type=int, help="Of the noise. Default: 0.")
 @click.option("-o", "--output", "outputs", multiple=True, callback=_outputs, metavar="FILE",
-    help="A page (.html); may be given several times. Default: animate.html.",
+    help="A page (.html), an animation (.gif), a film (.mp4, by ffmpeg) or a strip of moments (.png); may be given "
+    "several times. Default: animate.html.",
 )  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, help="Print where each path ended as JSON, and nothing else on stdout."
@@ -103,9 +111,23 @@ def _scene(
 
 
 def _write(scene: Any, path: Path) -> None:
-    from adamas.pictures.page import page
+    if path.suffix.lower() == ".html":
+        from adamas.pictures.page import page
 
-    path.write_text(page(scene), encoding="utf-8")
+        path.write_text(page(scene), encoding="utf-8")
+        return
+    from adamas.pictures.frames import gif, moments, mp4, strip
+
+    if path.suffix.lower() == ".png":
+        strip(scene, path)
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(path.name, total=len(moments(scene)))
+        (gif if path.suffix.lower() == ".gif" else mp4)(scene, path, lambda t: bar.advance(task))
 
 
 def _rows(scene: Any) -> list[dict[str, Any]]:

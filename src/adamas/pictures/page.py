@@ -15,7 +15,7 @@ from adamas.errors import InputError
 from adamas.kernel import TINY, Kernel, select
 from adamas.lowering import javascript
 from adamas.pictures.ground import LEVELS, Ground
-from adamas.pictures.scene import Entry, Scene
+from adamas.pictures.scene import COLOURS, ON_DARK, Entry, Scene
 from adamas.registry import AFTER, BEFORE
 
 #: hyperparameter -> how it is called, and how its slider goes from low to high: "log", "decay" (evenly in the logarithm
@@ -93,6 +93,8 @@ def page(scene: Scene) -> str:
         ],
         "kernels": kernels.told,
         "symbols": SYMBOLS,
+        "colours": COLOURS,
+        "onDark": ON_DARK,
         "steps": scene.steps,
         "seed": scene.seed,
         "levels": LEVELS,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adamas import palette
 from adamas.errors import InputError, unknown
 from adamas.expressions import Function, parse, traced
 from adamas.pictures.walk import Walk, walk
@@ -20,6 +21,11 @@ from adamas.registry import rules as registered
 
 #: η that are tried where none is given: two in a decade.
 RATES = tuple(float(f"{digit}e{k}") for k in range(-5, 1) for digit in (1, 3))
+
+COLOURS = (*palette.COLOURS, "#56B4E9", "#8A6FDF", "#7F7F7F")
+"""Okabe and Ito's, and two more; beyond, lines are dashed."""
+ON_DARK = ("#4FA8E0", "#F08040", "#2CC79B", "#E29AC4", "#F0B840", "#8CCBF2", "#B3A0F5", "#B0B0B0")
+"""The same, lighter, before a dark ground."""
 
 DEFAULT = ("sgd", "momentum", "rmsprop", "adam")
 STEPS, MOST_STEPS, MOST_WALKS = 200, 5000, 60
@@ -162,6 +168,18 @@ class Scene:
     def _walk(self, panel: Panel, e: Entry, hyper: Mapping[str, Any], start: tuple[float, float]) -> Walk:
         noise = self.noise_on(panel.surface)
         return walk(e.rule, hyper, panel.surface, start, self.steps, noise, self.seed)
+
+    @property
+    def described(self) -> str:
+        """In words, for those who do not see the picture."""
+        told: list[str] = []
+        for panel, rows in zip(self.panels, self.walks, strict=True):
+            ends: list[str] = []
+            for e, (way, *_) in zip(self.entries, rows, strict=True):
+                end = f"diverges at step {len(way.points)}" if way.diverged else f"{way.heights[-1]:.3g}"
+                ends.append(f"{e.label} {end}")
+            told.append(f"{panel.title}: {', '.join(ends)}")
+        return f"Paths of optimizers over {self.steps} steps, and the height at their end. {'; '.join(told)}."
 
     def _repr_html_(self) -> str:
         """For a notebook: the page in a frame, which nothing around it can change."""
