@@ -25,7 +25,7 @@ FLOORS = [
     ["engine", "addresses", "state"],
     ["arrays"],
     ["loading", "rows"],
-    ["optimizer", "snapshot", "rangetest", "rangetest_picture"],
+    ["optimizer", "snapshot", "rangetest", "rangetest_picture", "rangetest_page"],
     ["numpy", "torch", "keras"],
     ["problems", "recipes"],
     ["race", "plan", "pictures"],

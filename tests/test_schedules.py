@@ -599,7 +599,7 @@ def test_a_picture_and_a_file(name: str, capsys: pytest.CaptureFixture[str], tmp
         (["cosine("], "'cosine(' is not written as a schedule ("),
         (["gone.json"], "There is no file gone.json: check the spelling"),
         (["bad.json"], "bad.json: This is no schedule in JSON, by line 1, column 2"),
-        (["cosine(5)", "-o", "a.gif"], "-o a.gif is no kind of picture: name it a.png, .svg or .pdf."),
+        (["cosine(5)", "-o", "a.gif"], "-o a.gif is no kind of picture: name it a.png, .svg, .pdf or .html."),
         (["cosine(5)", "-o", "gone/a.png"], "There is no folder gone for the picture"),
         (["cosine(5)", "--steps", "0"], "Invalid value for '--steps'"),
         (["exponential(2)", "--steps", "5000"], "exponential(2.0) has grown out of float64"),

@@ -90,7 +90,7 @@ def test_a_problem_that_gives_nan(capsys: Any, tmp_path: Path) -> None:
         ("bowl --num-iter 3", "num_iter is 3: it must be 30 mini-batches or more."),
         ("bowl --trial 3", "trial is 3: it must be 10 mini-batches or more, or 0 for none."),
         ("bowl --seed -1", "seed = -1 is too small: it must be 0 or more."),
-        ("bowl -o lr.gif", "-o lr.gif: the picture is a PNG; give a name that ends in .png."),
+        ("bowl -o lr.gif", "-o lr.gif: it is a picture or a page; give a name that ends in .png or .html."),
         ("bowl -o no/lr.png", "-o no/lr.png: there is no folder no; make it first."),
         ("bowl --optimizer torch.optim.Muon", "torch.optim.Muon trains matrices only and bowl has none: leave it out."),
         ("bowl --lr 1", "Unknown option '--lr': did you mean '--"),

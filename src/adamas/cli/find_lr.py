@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def _png(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+def _drawn(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
     if value is None:
         return None
     path = Path(value)
-    if path.suffix.lower() != ".png":
-        raise InputError(f"-o {value}: the picture is a PNG; give a name that ends in .png.")
+    if path.suffix.lower() not in (".png", ".html"):
+        raise InputError(f"-o {value}: it is a picture or a page; give a name that ends in .png or .html.")
     if not path.parent.is_dir():
         raise InputError(f"-o {value}: there is no folder {path.parent}; make it first.")
     return path
@@ -37,7 +37,7 @@ def _png(ctx: click.Context, param: click.Parameter, value: str | None) -> Path 
 @click.option("--num-iter", default=NUM_ITER, show_default=True, help="Mini-batches of the sweep.")
 @click.option("--trial", default=TRIAL, show_default=True, help="Steps of the last trials; 0 for the sweep alone.")
 @click.option("--seed", default=0, show_default=True, help="Of the start and the mini-batches.")
-@click.option("-o", "--output", callback=_png, metavar="FILE.png", help="Draw loss against η.")
+@click.option("-o", "--output", callback=_drawn, metavar="FILE", help="Draw loss against η: .png, or .html for a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else on stdout.")
 def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **options: Any) -> int:
     """Find a learning rate for PROBLEM: raise η until the loss diverges, then try what looks best.
@@ -45,15 +45,21 @@ def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **
     PROBLEM is what `adamas race` takes: a built-in one (digits, digits-cnn, …), a .csv, .npz or .parquet file with
     --target, or your own .py file. Exit status 1 where there is no confident suggestion.
     """
+    from adamas.pages import write
     from adamas.problems.base import need
     from adamas.race.progress import Progress
     from adamas.race.rate import find_lr as run
+    from adamas.rangetest_page import range_page
 
-    if output is not None:
+    as_page = output is not None and output.suffix.lower() == ".html"
+    if output is not None and not as_page:
         need("matplotlib", "plot")
     found = run(problem, optimizer, tell=Progress().line, **options)
     test = found.test
-    if output is not None:
+    if output is not None and as_page:
+        what = f"{found.entrant.label} on {found.problem.name}"
+        write(output, range_page(what, found.problem.about, test, found.lines))
+    elif output is not None:
         figure: Any = test.plot().figure
         figure.savefig(output)
     if as_json:
@@ -70,7 +76,7 @@ def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **
     if test.confident and found.lines is not None:
         console.print(f"\nIn your own training:\n\n{_indented(found.lines)}", markup=False, soft_wrap=True)
     if output is not None:
-        console.print(f"Picture: {output}", markup=False, soft_wrap=True)
+        console.print(f"{'Page' if as_page else 'Picture'}: {output}", markup=False, soft_wrap=True)
     console.print(f"{test.steps} mini-batches in all.", markup=False)
     return 0 if test.confident else 1
 

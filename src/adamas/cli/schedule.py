@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from adamas.errors import InputError
+from adamas.pages import write
 from adamas.schedules import Schedule, from_json, parse
 from adamas.schedules.base import Then
+from adamas.schedules.page import rows as values
+from adamas.schedules.page import schedule_page, span
 
-_FORMATS = (".png", ".svg", ".pdf")
+_FORMATS = (".png", ".svg", ".pdf", ".html")
 _BARS = "▁▂▃▄▅▆▇█"
-_ROWS = 24
 
 
 def _read(text: str) -> Schedule:
@@ -34,7 +36,7 @@ def _read(text: str) -> Schedule:
 @click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many to show. Default: all.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Gets the picture, .png, .svg or .pdf; an earlier one is replaced.",
+    help="Gets the picture, .png, .svg or .pdf, or a page, .html; an earlier one is replaced.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else on stdout.")
 def schedule(schedule: str, steps: int | None, output: Path | None, as_json: bool) -> None:
@@ -46,13 +48,17 @@ def schedule(schedule: str, steps: int | None, output: Path | None, as_json: boo
     first n steps.
     """
     if output is not None and output.suffix not in _FORMATS:
-        raise InputError(f"-o {output} is no kind of picture: name it {output.stem or 'schedule'}.png, .svg or .pdf.")
+        raise InputError(
+            f"-o {output} is no kind of picture: name it {output.stem or 'schedule'}.png, .svg, .pdf or .html."
+        )
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError(f"There is no folder {output.parent} for the picture: make it, or name another with -o.")
     found = _read(schedule)
     shown = steps or found.view
-    rows = _rows(found, shown)
-    if output is not None:
+    rows = values(found, shown)
+    if output is not None and output.suffix == ".html":
+        write(output, schedule_page(found, shown))
+    elif output is not None:
         from adamas.schedules.picture import figure
 
         figure(found, shown).savefig(output)
@@ -69,18 +75,6 @@ def schedule(schedule: str, steps: int | None, output: Path | None, as_json: boo
     _print(found, shown, rows, output)
 
 
-def _rows(found: Schedule, shown: int) -> list[dict[str, Any]]:
-    """The steps that matter; if there are many, some of them evenly."""
-    steps = sorted({step for step in {0, 1, shown // 2, shown - 1, shown, *found.marks()} if 0 <= step <= shown})
-    if len(steps) > _ROWS:
-        steps = [steps[round(k * (len(steps) - 1) / (_ROWS - 1))] for k in range(_ROWS)]
-    momentum = found.momentum
-    return [
-        {"step": step, "value": found(step), **({} if momentum is None else {"momentum": momentum(step)})}
-        for step in steps
-    ]
-
-
 def _print(found: Schedule, shown: int, rows: list[dict[str, Any]], output: Path | None) -> None:
     from rich import box
     from rich.console import Console
@@ -88,14 +82,7 @@ def _print(found: Schedule, shown: int, rows: list[dict[str, Any]], output: Path
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(repr(found), style="bold", markup=False, soft_wrap=True)
-    if found.length == math.inf:
-        console.print(f"It has no end; shown are {shown:,} steps.")
-    elif shown > found.length:
-        console.print(f"It ends after {found.length:,} steps and then keeps its last value; shown are {shown:,}.")
-    elif shown < found.length:
-        console.print(f"It ends after {found.length:,} steps; shown are the first {shown:,}.")
-    else:
-        console.print(f"It ends after {found.length:,} steps and then keeps its last value.")
+    console.print(span(found, shown))
     console.print(f"\n{_line(found, shown, min(60, console.width))}", style="cyan")
     parts = isinstance(found, Then)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -153,10 +153,11 @@ class Chart {
 
   limits() {
     const { x } = this.told, { y } = this.shown;
+    const positive = this.shown.series.filter(s => !s.right).flatMap(s => s.y).filter(v => v > 0);
     const first = this.shown.series.flatMap(s => s.x).filter(v => v > 0);
     return {
       x: [this.logX && x.low <= 0 ? Math.min(...first, x.high) : x.low, x.high],
-      y: [this.logY && y.low <= 0 ? y.high / 1e6 : y.low, y.high],
+      y: [this.logY && y.low <= 0 ? Math.max(Math.min(...positive), y.high / 1e6) : y.low, y.high],
     };
   }
 

@@ -51,7 +51,7 @@ def plot(schedule: Schedule, axes: "Axes | None", steps: int) -> "Axes":
         from matplotlib import pyplot  # so that a notebook shows it
 
         axes = pyplot.figure(figsize=(6.4, 2.8), layout="constrained").add_subplot()
-    t = _steps(schedule, steps)
+    t = places(schedule, steps)
     axes.plot(t, schedule(t), color=_FACTOR, linewidth=1.8)
     axes.set_xlim(0, steps)
     top = axes.get_ylim()[1]
@@ -72,7 +72,7 @@ def plot(schedule: Schedule, axes: "Axes | None", steps: int) -> "Axes":
     return axes
 
 
-def _steps(schedule: Schedule, steps: int) -> Any:
+def places(schedule: Schedule, steps: int) -> Any:
     """Whole steps, evenly, and those beside every jump."""
     even = np.linspace(0, steps, min(steps, _POINTS) + 1).round()
     marks = np.array([mark + k for mark in schedule.marks() for k in (-1, 0)], np.float64)
