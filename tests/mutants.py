@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 #: Tried in turn: what is quick and catches most, then all the rest.
 TESTS = [
     ["tests/test_rule.py", "tests/fronts/test_numpy.py"],
+    ["tests/test_expressions.py", "tests/pictures"],
     ["tests/conformance/test_trajectories.py", "-k", "textbook and numba and float64"],
     ["tests/fronts/test_tail.py", "tests/fronts/test_sparse.py"],
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
@@ -44,9 +45,39 @@ class Mutant:
 ADAM, DRIVER, OPTIMIZER = "rules/adam.py", "driver.py", "optimizer.py"
 TORCH, TENSORS = "torch/optimizer.py", "torch/arrays.py"
 SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
+EXPRESSIONS, SCRIPT, PAGE = "expressions.py", "lowering/javascript.py", "pictures/page.html"
 STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
 
 MUTANTS = [
+    # pictures, and what they are computed with
+    Mutant("the slope of cos is sin", EXPRESSIONS, 'return (-_made("sin", a),)', 'return (_made("sin", a),)'),
+    Mutant("a quotient's slope forgets the divisor's", EXPRESSIONS, "return 1 / b, -a / b**2", "return 1 / b, 0"),
+    Mutant("0/0 at a tip is handed on", EXPRESSIONS, 'found = _made("ratio"', 'found = _made("/"'),
+    Mutant("odd powers lose a factor", EXPRESSIONS, 'self._add("*", square, base) if n % 2', "square if n % 2"),
+    Mutant("every exponent is taken for a whole one", EXPRESSIONS, " and value == int(value) else 0", " else 0"),
+    Mutant("the page forgets that a NaN is the larger", SCRIPT, "a > b || a !== a ? a : b", "a > b ? a : b"),
+    Mutant(
+        "the page corrects with cancellation", SCRIPT, "-Math.expm1(exponent * Math.log(base))", "1 - base ** exponent"
+    ),
+    Mutant(
+        "the page rounds its products late",
+        SCRIPT,
+        'return rounded(f"{bound(a, _PRODUCT)} *',
+        'return (f"{bound(a, _PRODUCT)} *',
+    ),
+    Mutant("brackets are left out on the right", SCRIPT, "{bound(right, level + 1)}", "{bound(right, level)}"),
+    Mutant("a moving surface is a step ahead in the page", PAGE, "f(x, y, t - 1), z", "f(x, y, t), z"),
+    Mutant("the page's noise stands still", PAGE, "0x9E3779B1) + 2 * t;", "0x9E3779B1) + 2;"),
+    Mutant("a slider keeps the kernel it had", PAGE, 'hyper[name] ? "1" : "0"', '"0"'),
+    Mutant("scalar states are not carried on in the page", PAGE, "    scalars = next;\n", ""),
+    Mutant("bias correction is not shown", PAGE, "short(n[name])", 'short(n[name === "m_hat" ? "exp_avg" : name])'),
+    Mutant("a walk never diverges", "pictures/walk.py", "return len(self.points) <= self.steps", "return False"),
+    Mutant(
+        "heads run ahead of their lines",
+        "pictures/frames.py",
+        "head.set_data(x[last",
+        "head.set_data(x[-1:], y[-1:])  #",
+    ),
     # rules
     Mutant(
         "m is not corrected", ADAM, "m_hat = exp_avg / (1 - beta1**t)\n    v_hat = v", "m_hat = exp_avg\n    v_hat = v"

@@ -87,7 +87,7 @@ def _torch(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str, **mo
 
 _STEPS = """
 ([text, given]) => {
-  const {theta, grads, states, scalars, hyper, float32} = JSON.parse(given);
+  const {theta, grads, states, scalars, hyper, float32} = new Function("return " + given)(); // JSON, and NaN
   const {host, kernel} = new Function(text + "; return {host, kernel}")();
   const rounded = float32 ? c => typeof c === "boolean" ? c : Math.fround(c) : c => c;
   let now = theta.map(p => [p, ...states.map(name => name === "ema" ? p : 0)]), carried = scalars, t = 0;
@@ -99,7 +99,7 @@ _STEPS = """
     now = now.map((held, i) => kernel(rounded(g[i]), ...held, c));
     carried = next;
   }
-  return JSON.stringify([now, carried, t]);
+  return JSON.stringify([now, carried, t], (_, v) => typeof v === "number" && !Number.isFinite(v) ? String(v) : v);
 }
 """
 
@@ -119,7 +119,7 @@ def javascript(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) 
         "float32": dtype == "float32",
     }
     held, carried, count = json.loads(evaluate(_STEPS, [kernel.text("javascript", dtype), json.dumps(given)]))
-    param, *states = np.array(held, dtype).T
+    param, *states = np.array([[float(x) for x in numbers] for numbers in held], dtype).T
     return param, {
         "step": count,
         **dict(zip(scalars, carried, strict=True)),

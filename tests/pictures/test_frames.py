@@ -105,7 +105,7 @@ def test_a_film_without_ffmpeg_is_refused_before_anything_is_drawn(tmp_path, mon
     assert (ended.value.code, out) == (2, "")
     assert err == (
         "adamas: An MP4 needs the program ffmpeg, which is not on the PATH: install it, or ask for a .gif or .html, "
-        "which need nothing.\n"
+        "which need no program.\n"
     )
     assert list(tmp_path.iterdir()) == []
 

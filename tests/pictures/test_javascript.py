@@ -40,6 +40,30 @@ def test_float32_is_numpy_to_the_bit(case: Case) -> None:
         np.testing.assert_array_equal(held[name], states[name])
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_is_not_finite_goes_the_same_way(case: Case) -> None:
+    grads = [np.array([1.0, np.nan, np.inf, -np.inf, 0.0, -0.0, 1e200])] * 2 + [np.ones(7)] * 2
+    param, held = javascript(case, THETA, grads, "float64")
+    expected, states = numpy_kernel(case, THETA, grads, "float64")
+    np.testing.assert_allclose(param, expected, rtol=1e-12)
+    for name in states:
+        np.testing.assert_allclose(held[name], states[name], rtol=1e-12)
+
+
+def test_bias_corrections_keep_their_digits() -> None:
+    rule = adamas.rules()["adam"]
+    kernel = select(rule, rule.defaults)
+    for beta2, t in ((0.999, 1), (1 - 1e-9, 3), (1 - 1e-12, 100), (0.5, 40), (0.0, 1)):
+        given = [{**rule.defaults, "betas": (0.9, beta2), "tiny": 0.0}[name] for name in kernel.program.hyper]
+        run = "([text, given]) => new Function(text + '; return host')()(...given)[0]"
+        told = evaluate(run, [kernel.text("javascript", "float64"), [t, *map(_plain, given)]])
+        np.testing.assert_allclose(told, kernel.host(float(t), *given)[0], rtol=1e-14)
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
 def test_names_that_javascript_keeps_for_itself_may_be_a_rules() -> None:
     @adamas.rule
     def odd(g, new, *, t, lr=0.1, var=0.5):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def ffmpeg() -> str:
     if found is None:
         raise InputError(
             "An MP4 needs the program ffmpeg, which is not on the PATH: install it, or ask for a .gif or .html, which "
-            "need nothing."
+            "need no program."
         )
     return found
 
@@ -84,7 +85,11 @@ def mp4(scene: Scene, path: Path, advance: Advance = lambda done: None) -> None:
         aside, said = Path(folder) / "film.mp4", Path(folder) / "said"
         command = [program, "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
         command += ["-r", str(1000 / PAUSE), "-i", "-", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(aside)]
-        with said.open("wb") as heard, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=heard) as running:
+        with (
+            suppress(BrokenPipeError),  # it has ended, and says why
+            said.open("wb") as heard,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stderr=heard) as running,
+        ):
             assert running.stdin is not None
             try:
                 image = b""
@@ -95,7 +100,7 @@ def mp4(scene: Scene, path: Path, advance: Advance = lambda done: None) -> None:
                     running.stdin.write(image)
                 running.stdin.close()
             except BrokenPipeError:
-                pass  # it has ended, and says why
+                raise
             except BaseException:
                 running.kill()
                 raise
