@@ -1,6 +1,7 @@
 """`adamas animate`."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -86,7 +87,7 @@ def _scene(
     window: str | None,
     **more: Any,
 ) -> Any:
-    from adamas.pictures.scene import DEFAULT, Scene, entry, numbers, surface
+    from adamas.pictures.scene import DEFAULT, Scene, entry, surface
 
     names = [name.strip() for name in optimizers.split(",")] if optimizers is not None else list(DEFAULT)
     if not all(names):
@@ -97,10 +98,10 @@ def _scene(
             raise InputError(f"--option {name}: none of {', '.join(names)} has it; see adamas rules.")
     seen = None
     if window is not None:
-        a, b, c, d = numbers("--window", window, 4)
+        a, b, c, d = _numbers("--window", window, 4)
         seen = (a, b), (c, d)
-    rates = () if lrs is None else numbers("--lrs", lrs)
-    points = [numbers("--start", text, 2) for text in starts]
+    rates = () if lrs is None else _numbers("--lrs", lrs)
+    points = [_numbers("--start", text, 2) for text in starts]
     return Scene(
         tuple(surface(s, seen) for s in surfaces or ("valley",)),
         entries,
@@ -108,6 +109,18 @@ def _scene(
         starts=tuple((x, y) for x, y in points),
         **{name: value for name, value in more.items() if value is not None},
     )
+
+
+def _numbers(option: str, text: str, count: int | None = None) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
+        wanted = "numbers" if count is None else f"{count} numbers"
+        raise InputError(f"{option} {text!r}: give {wanted} with commas between them.")
+    return found
 
 
 def _write(scene: Any, path: Path) -> None:

@@ -259,19 +259,3 @@ def surface(text: str, window: Window | None = None) -> Surface:
         expression, label = parse(text), text.strip()
     (a, b), (c, d) = window or _WINDOW
     return Surface(label, Function(expression), ((a, b), (c, d)), (a + 7 / 8 * (b - a), c + 3 / 4 * (d - c)))
-
-
-def numbers(option: str, text: str, count: int | None = None) -> tuple[float, ...]:
-    """Numbers with commas between them.
-
-    Raises:
-        InputError: for something else, or another number of them.
-    """
-    try:
-        found = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        found = ()
-    if not found or not all(map(math.isfinite, found)) or (count is not None and len(found) != count):
-        wanted = "numbers" if count is None else f"{count} numbers"
-        raise InputError(f"{option} {text!r}: give {wanted} with commas between them.")
-    return found
