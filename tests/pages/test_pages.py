@@ -15,7 +15,7 @@ from adamas.rangetest import range_test
 from adamas.rangetest_page import range_page
 from adamas.schedules import parse
 from adamas.schedules.page import schedule_page
-from tests.pages.browser import chromium, needs_chromium, opened
+from tests.pages.browser import chromium, opened
 
 SHAPES = [
     "3e-4 * (warmup(500) >> cosine(9500, floor=.1))",
@@ -28,9 +28,7 @@ SHAPES = [
 
 @pytest.fixture(scope="module")
 def browser():
-    needs_chromium()
-    with chromium() as found:
-        yield found
+    return chromium()
 
 
 def charts(text):
