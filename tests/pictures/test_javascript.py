@@ -12,7 +12,7 @@ from tests.reference.gradients import sequence
 from tests.running import javascript, numpy_kernel
 
 THETA = np.linspace(-1.5, 2.0, 7)
-GRADIENTS = sequence(5, len(THETA), 400, holes=True)
+GRADIENTS = sequence(5, len(THETA), 150, holes=True)
 
 
 def distance(a, b) -> float:
