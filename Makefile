@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: race test check bench mutants torture clean
+.PHONY: race test check bench docs mutants torture clean
 
 race: $(READY)
 	$(BIN)/adamas race
@@ -20,6 +20,11 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/adamas bench
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "The site: build/docs/index.html"
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

@@ -10,7 +10,7 @@ import pytest
 
 import adamas.pages
 from adamas.cli import main
-from adamas.pages import Html, element, markup
+from adamas.pages import Axis, Chart, Html, View, element, markup, page
 from adamas.rangetest import range_test
 from adamas.rangetest_page import range_page
 from adamas.schedules import parse
@@ -72,16 +72,23 @@ def test_strings_are_escaped_and_markup_is_not():
     assert markup("</script>", None) == "&lt;/script&gt;"
 
 
+def test_what_a_chart_is_called_ends_no_script():
+    axis = Axis("</script><script>1</script>", 0.0, 1.0)
+    text = page("x", markup(), {"a": Chart("<!--<script>", axis, "step", [View("", axis, [])])})
+    assert text.count("</script>") == 3 and text.count("<script") == 3 and "<!--" not in text
+    assert charts(text)["a"]["x"]["label"] == axis.label
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_range_test_has_a_page(browser, tmp_path, kind):
     test = KINDS[kind]()
     text = range_page("<b>x</b> on y", "z", test, "a < b")
     (tmp_path / "p.html").write_text(text)
-    with opened(browser, tmp_path / "p.html", viewport={"width": 390, "height": 800}) as page:
-        assert page.locator("b").count() == 0 and test.sentence in page.locator("body").inner_text()
-        assert page.locator("canvas").count() == (kind != "not finite")
-        assert page.get_by_role("button", name="Copy").count() == test.confident
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    with opened(browser, tmp_path / "p.html", viewport={"width": 390, "height": 800}) as seen:
+        assert seen.locator("b").count() == 0 and test.sentence in seen.locator("body").inner_text()
+        assert seen.locator("canvas").count() == (kind != "not finite")
+        assert seen.get_by_role("button", name="Copy").count() == test.confident
+        assert seen.evaluate("document.documentElement.scrollWidth") <= 390
     if kind == "usual":
         assert test.confident
         view = charts(text)["sweep"]["views"][0]
@@ -96,13 +103,13 @@ def test_every_schedule_has_a_page(browser, tmp_path, shape):
     schedule = parse(shape)
     text = schedule_page(schedule, schedule.view)
     (tmp_path / "p.html").write_text(text)
-    with opened(browser, tmp_path / "p.html") as page:
-        assert page.locator("h1").inner_text() == repr(schedule)
-        log = page.get_by_role("button", name="log y")
+    with opened(browser, tmp_path / "p.html") as seen:
+        assert seen.locator("h1").inner_text() == repr(schedule)
+        log = seen.get_by_role("button", name="log y")
         if log.count():
             log.click()
-        assert page.evaluate("Number.isFinite(charts[0].plot.scales.y.min)")
-        code = page.locator("code").first.inner_text()
+        assert seen.evaluate("Number.isFinite(charts[0].plot.scales.y.min)")
+        code = seen.locator("code").first.inner_text()
     names = {}
     exec(code, names)
     assert names["schedule"] == schedule
