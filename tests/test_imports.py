@@ -15,7 +15,7 @@ ROOT = Path(adamas.__file__).parent
 FLOORS = [
     ["errors", "palette"],
     ["pages"],
-    ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping"],
+    ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping", "doctor"],
     ["dialect", "expressions"],
     ["driver"],
     ["registry"],

@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
@@ -528,6 +528,11 @@ class Stepper:
             return Last(norm)
         coefficient = self.tail.clip_grad_norm / (norm + 1e-6)  # torch's: a norm of 0 divides nothing
         return Last(norm, 1.0 if coefficient > 1 else coefficient)
+
+    def measure(self, every: int) -> None:
+        """Have telemetry from the next step on, if there is none yet, and then at every how many steps."""
+        if not self.tail.telemetry:
+            self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
 
     def _measures(self) -> bool:
         """Whether this step is one that measures."""

@@ -203,6 +203,15 @@ class Telemetry:
         return self._measure("eps_counts") / self._sizes
 
     @cached_property
+    def totals(self) -> tuple[float, float]:
+        """‖Δθ‖ and ‖θ‖ of all tensors together that had a gradient."""
+        update, param = MEASURES.index("update_squares"), MEASURES.index("param_squares")
+        sums = np.add.reduce(self._measures, axis=0)
+        if sums[param] != sums[param]:
+            sums = np.nansum(self._measures, axis=0)
+        return math.sqrt(sums[update]), math.sqrt(sums[param])
+
+    @cached_property
     def step_norm(self) -> Floats:
         return np.sqrt(self._measure("step_squares"))
 

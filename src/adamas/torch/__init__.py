@@ -11,6 +11,7 @@
 
 from adamas.optimizer import CLASSES
 from adamas.torch.checks import preflight
+from adamas.torch.doctor import Doctor
 from adamas.torch.optimizer import Optimizer, optimizer
 from adamas.torch.rangetest import find_lr
 from adamas.torch.roles import decay_groups
@@ -26,6 +27,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Doctor",
     "EarlyStopping",
     "GradScaler",
     "Lion",

@@ -1,0 +1,50 @@
+"""Gradients that are now and then many times their usual size."""
+
+import math
+
+import numpy as np
+
+from adamas.doctor.diagnosis import Found, Kind, Remedy
+from adamas.doctor.findings.remedies import usual_clip
+from adamas.doctor.run import Look, median
+
+
+def examine(look: Look, standing: bool) -> Found | None:
+    if look.settings.get("clip_grad_norm"):
+        return None
+    norms = look["raw_norm"]
+    if np.isfinite(norms).sum() < 10:
+        norms = look["grad_norm"]
+    finite = np.isfinite(norms)
+    at, norms = look["step"][finite], norms[finite]
+    if len(norms) < 15:
+        return None
+    recurrent = bool(look.facts.get("architecture", {}).get("recurrent"))
+    if look.early_ratio > 0.1 and not recurrent:
+        return None  # θ was thrown about: that is η
+    usual = median(norms)
+    bursts = norms > 10 * usual
+    highest = float(norms.max()) / max(usual, 1e-300)
+    # Gradients that fall as a run converges are many times the later ones at its beginning: that is no burst.
+    later = bursts & (np.arange(len(norms)) >= max(3, 0.05 * len(norms)))
+    falling = median(norms[: len(norms) // 4]) > 5 * median(norms[-len(norms) // 4 :])
+    burst = bool(later.any()) and not falling and highest > (50 if recurrent else 100)
+    constantly = recurrent and usual > 100
+    if not (burst or constantly):
+        return None
+    clip = usual_clip(look) if burst else 1.0
+    hurt = len(look.windows) >= 3 and look.now > 1.2 * look.best + 2 * (look.noise if math.isfinite(look.noise) else 0)
+    where = int(at[int(norms.argmax())])
+    return Found(
+        f"‖g‖ was {norms.max():.3g} at step {where} where {usual:.3g} is usual; "
+        f"{int(bursts.sum())} of {len(norms)} steps above ten times that",
+        "gradients that grow from layer to layer"
+        + (" through the steps of the recurrence" if recurrent else "")
+        + ", and no clipping",
+        Remedy(f"Clip the norm of the gradients to {clip:g}.", {"clip_grad_norm": clip}),
+        0.9 if recurrent else 0.7,
+        "error" if hurt else "warning",
+    )
+
+
+KIND = Kind("D105", "exploding-gradients", 30, examine, ("D102", "D201", "D206", "D703"), lasting=True)

@@ -1,0 +1,185 @@
+"""A run as a file of JSON lines: written as it goes, so that a kill loses a line at most; read back, or replayed.
+
+The first line is ``{"doctor": 1, "setup": {…}}``. After it every line has a ``step`` and one of: the numbers of that
+step, a validation (``val_loss``), ``settings``, a ``fact`` with its ``value``, a ``sample`` of each tensor, ``opened``,
+or ``cleared``. A number that is not finite is a string, "nan" or "inf", since JSON has none.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from adamas.doctor.run import CHECKS, COLUMNS, Run
+from adamas.errors import InputError
+
+VERSION = 1
+
+#: Bytes above which a journal is thinned: every second line of a step goes.
+LIMIT = 32 * 2**20
+
+
+class Journal:
+    """Writes one.
+
+    Args:
+        path: of the file. One that is there already is gone on with, if it is of the same run: its last line, where a
+            kill has cut it, is dropped.
+        limit: bytes above which it is thinned.
+
+    Raises:
+        InputError: for a file that is there and no journal.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limit: int = LIMIT) -> None:
+        self.path, self._limit = Path(path), limit
+        self._stride, self._steps = 1, 0
+        if not self.path.parent.is_dir():
+            raise InputError(f"There is no folder {self.path.parent} for the log {self.path.name}: make it first.")
+        self._size = 0
+        if self.path.exists() and self.path.stat().st_size:
+            self._size = _whole(self.path)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
+        os.ftruncate(self._file, self._size)
+
+    def begin(self, setup: Mapping[str, Any]) -> None:
+        """The first line; where the run is gone on with, a setup more."""
+        self.put({"doctor": VERSION, "setup": setup})
+
+    def put(self, line: Mapping[str, Any]) -> None:
+        """A line."""
+        self._write((json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n").encode())
+
+    def step(self, row: Sequence[float]) -> None:
+        """The numbers of a step, as `adamas.doctor.run.COLUMNS` has them; one whose loss is not finite always stays."""
+        self._steps += 1
+        if self._steps % self._stride and math.isfinite(row[1]):
+            return
+        parts = [f'"step":{int(row[0])}']
+        for name, value in zip(COLUMNS[1:], row[1:], strict=True):
+            if value - value == 0:
+                parts.append(f'"{name}":{value:.9g}')
+            elif name == "loss" or value == value:  # NaN says elsewhere that there is none
+                parts.append(f'"{name}":"{value}"')
+        self._write(("{" + ",".join(parts) + "}\n").encode())
+
+    def _write(self, line: bytes) -> None:
+        os.write(self._file, line)
+        self._size += len(line)
+        if self._size > self._limit:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Leave out every second step, in a new file that takes the old one's place."""
+        self._stride *= 2
+        kept: list[bytes] = []
+        steps = 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if line.startswith(b'{"step":') and b'"loss":' in line and b'"loss":"' not in line:
+                steps += 1
+                if steps % 2:
+                    continue
+            kept.append(line)
+        text = b"".join(kept)
+        if len(text) > 0.75 * self._limit:  # it is not the steps that fill it
+            self._limit = 2 * len(text)
+        aside = self.path.with_name(f"{self.path.name}.tmp")
+        with aside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.close(self._file)
+        aside.replace(self.path)
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+        self._size = len(text)
+
+    def close(self) -> None:
+        """No more lines."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in cast(Sequence[Any], value)]
+    if isinstance(value, float):
+        return float(f"{value:.9g}") if math.isfinite(value) else str(value)
+    return value
+
+
+def _whole(path: Path) -> int:
+    """How many bytes of a journal are whole lines."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    _first(path, lines)
+    whole = 0
+    for line in lines:
+        if not line.endswith(b"\n"):
+            break
+        whole += len(line)
+    return whole
+
+
+def _first(path: Path, lines: list[bytes]) -> None:
+    try:
+        begins = json.loads(lines[0])["doctor"] == VERSION
+    except (ValueError, KeyError, TypeError, IndexError):
+        begins = False
+    if not begins:
+        raise InputError(f"{path} does not begin as a doctor's log does: name another file.")
+
+
+def lines(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """The lines of a journal. A last one that a kill has cut is left out.
+
+    Raises:
+        InputError: for what is no journal, or damaged before its last line.
+    """
+    place = Path(path)
+    if not place.is_file():
+        raise InputError(f"There is no file {place}: check the spelling, or give the path from {Path.cwd()}.")
+    texts = place.read_bytes().splitlines(keepends=True)
+    _first(place, texts)
+    for number, text in enumerate(texts, 1):
+        if number == len(texts) and not text.endswith(b"\n"):
+            return
+        try:
+            line: Any = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict):
+            raise InputError(f"{place} is damaged in line {number}: mend or delete that line.")
+        yield cast(dict[str, Any], line)
+
+
+def take(run: Run, line: Mapping[str, Any]) -> bool:
+    """Add a line to a run.
+
+    Returns:
+        Whether it was the numbers of a step.
+
+    Raises:
+        KeyError, TypeError, ValueError: for a line that is none.
+    """
+    if "setup" in line:
+        run.setup.update(line["setup"])
+    elif "settings" in line:
+        run.settings.update(line["settings"])
+    elif "fact" in line:
+        run.facts[line["fact"]] = line["value"]
+    elif "sample" in line:
+        run.sample(int(line["step"]), {name: np.array(v, np.float64) for name, v in line["sample"].items()})
+    elif "val_loss" in line:
+        run.validated([float(line.get(name, math.nan)) for name in CHECKS])
+    elif "loss" in line:
+        run.add([float(line.get(name, math.nan)) for name in COLUMNS])
+        return True
+    return False

@@ -1,0 +1,347 @@
+"""The doctor for loops of any kind: it takes numbers, keeps them, writes them down, and examines them now and then."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, cast
+
+from adamas.doctor import journal
+from adamas.doctor.diagnosis import Diagnosis, Finding
+from adamas.doctor.findings import KINDS
+from adamas.doctor.run import CHECKS, COLUMNS, TENSORS, Run
+from adamas.doctor.trackers import Tracker, tracker
+from adamas.errors import InputError, InputTypeError
+
+#: Steps between two examinations: this many at first, and later a part of those that were made.
+OFTEN, PART = 10, 8
+
+
+class Doctor:
+    """Watches a run.
+
+    Args:
+        optimizer: one of `adamas.numpy`, or another with ``last`` and ``param_groups`` as theirs: what they say is
+            taken from there. Telemetry is switched on where it is off.
+        steps: optimizer steps planned in all.
+        settings: hyperparameters, where there is no optimizer that knows them: ``rule`` ("adam"), ``lr``, ``beta2``,
+            ``eps``, ``weight_decay``, ``decoupled``, ``amsgrad``, ``clip_grad_norm``.
+        classes: how many there are, for ln K.
+        log: a file for a line a step, as `adamas doctor` reads it; a run that is taken up again goes on in it.
+        to: what gets the numbers too, or a list: a SummaryWriter, something with ``log(dict, step=…)``, or a function
+            of a dict and the step.
+        say: called with a line whenever a finding is opened or cleared.
+        every: measure at every how many steps, where an optimizer measures.
+
+    Raises:
+        InputError: for a value that cannot be.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any = None,
+        *,
+        steps: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        classes: int | None = None,
+        log: str | os.PathLike[str] | None = None,
+        to: Any = None,
+        say: Callable[[str], Any] | None = None,
+        every: int = 1,
+    ) -> None:
+        self.optimizer = optimizer
+        self.run = Run()
+        self.run.setup["steps"] = _whole("steps", steps)
+        self.run.setup["classes"] = _whole("classes", classes)
+        self.every = _whole("every", every) or 1
+        self._given = dict(settings or {})
+        self._diagnosis = Diagnosis(KINDS)
+        self._next, self._stale = OFTEN, False
+        self._broken = 0  # steps that were not finite at the last examination
+        self._say = say
+        trackers = cast(Sequence[Any], to) if isinstance(to, list | tuple) else [] if to is None else [to]
+        self._to: list[Tracker] = [tracker(each) for each in trackers]
+        self._begun = time.monotonic()
+        self._measured: Any = None  # the telemetry of the last step, if it measured
+        self._journal: journal.Journal | None = None
+        if log is not None:
+            self._resume(log)
+            self._journal = journal.Journal(log)
+        stepper = getattr(optimizer, "_stepper", None)
+        if stepper is not None:
+            stepper.measure(self.every)
+        self._setup()
+        self._read_settings()
+        if self._journal is not None:
+            self._journal.begin(self.run.setup)
+            self._journal.put({"step": self.run.step, "settings": self.run.settings})
+
+    def _resume(self, log: str | os.PathLike[str]) -> None:
+        """What the file tells of the run so far."""
+        if os.path.exists(log) and os.path.getsize(log):
+            own = dict(self.run.setup)
+            for line in journal.lines(log):
+                journal.take(self.run, line)
+            self.run.setup.update({name: value for name, value in own.items() if value is not None})
+            self.run.samples.clear()
+            self._next = self.run.step + OFTEN
+
+    def _setup(self) -> None:
+        """Find out what does not change."""
+        sizes = [len(group["params"]) for group in getattr(self.optimizer, "param_groups", [])]
+        self.run.setup.setdefault("names", [f"parameter {i}" for i in range(sum(sizes))])
+
+    def _read_settings(self) -> None:
+        """The hyperparameters as they are now, from the first group."""
+        found = dict(self._given)
+        groups = getattr(self.optimizer, "param_groups", None)
+        if groups:
+            found |= read_group(self.optimizer, groups[0])
+        self.run.settings.update(found)
+
+    def observe(
+        self,
+        loss: Any = None,
+        *,
+        val_loss: Any = None,
+        val_accuracy: Any = None,
+        train_loss: Any = None,
+        step: int | None = None,
+        lr: float | None = None,
+        grad_norm: Any = None,
+        update_norm: float | None = None,
+        param_norm: float | None = None,
+        scale: float | None = None,
+        skipped: bool | None = None,
+        tensors: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        """Take in a step, after it was made, or a validation, or both.
+
+        Args:
+            loss: of the step's batch; None where there is only a validation.
+            val_loss, val_accuracy: of a validation made now.
+            train_loss: on training data in evaluation mode, measured beside it.
+            step: the number of this step, from 1; counted where it is not given.
+            lr, grad_norm, update_norm, param_norm: η, ‖g‖ before clipping, ‖Δθ‖, ‖θ‖, where no optimizer tells them.
+            scale, skipped: of the loss, and whether the step was left out.
+            tensors: measure -> a number for each tensor, of ``grad_norm``, ``update_norm``, ``param_norm``,
+                ``zero_share``, ``eps_share``.
+
+        Raises:
+            InputError: for what is no number.
+        """
+        if loss is not None:
+            row = [
+                float(self.run.step + 1 if step is None else step),
+                number("loss", loss),
+                _or_nan(lr),
+                math.nan,
+                _or_nan(update_norm),
+                _or_nan(param_norm),
+                math.nan if grad_norm is None else number("grad_norm", grad_norm),
+                *(math.nan, _or_nan(skipped), _or_nan(scale), time.monotonic() - self._begun),
+            ]
+            self._measure(row)
+            if row[3] != row[3]:  # what comes to the step is what clipping leaves
+                row[3] = min(row[6], self.run.settings.get("clip_grad_norm") or math.inf)
+            self.run.add(row)
+            if tensors is not None:
+                self._sample(tensors)
+            self._stale = True
+            if self._journal is not None:
+                self._journal.step(row)
+            for each in self._to:
+                each(dict(zip(COLUMNS, row, strict=True)), self.run.step)
+        if val_loss is not None:
+            self._validated(val_loss, val_accuracy, train_loss)
+        elif val_accuracy is not None or train_loss is not None:
+            raise InputError("A validation needs its val_loss: give it beside val_accuracy and train_loss.")
+        broke = len(self.run.broken)
+        if loss is not None and (self.run.step >= self._next or (broke < 4 and self._broken < broke)):
+            self._broken = broke
+            self.check()
+
+    def _measure(self, row: list[float]) -> None:
+        """Fill in what the optimizer tells of its last step."""
+        optimizer = self.optimizer
+        if optimizer is None:
+            return
+        groups = optimizer.param_groups
+        row[2] = float(groups[0]["lr"]) if len(groups) == 1 else max(float(group["lr"]) for group in groups)
+        last = getattr(optimizer, "last", None)
+        if last is None:
+            return
+        row[8] = float(last.skipped)
+        if last.grad_norm is not None:
+            row[6] = last.grad_norm if row[6] != row[6] else row[6]
+            row[3] = last.grad_norm * last.clip_coef
+        if self.run.settings.get("clip_grad_norm"):
+            row[7] = last.clip_coef
+        telemetry = last.telemetry
+        self._measured = telemetry
+        if telemetry is not None:
+            row[4], row[5] = telemetry.totals
+
+    def _validated(self, val_loss: Any, val_accuracy: Any, train_loss: Any) -> None:
+        row = [float(self.run.step), number("val_loss", val_loss)]
+        for name, value in (("val_accuracy", val_accuracy), ("train_loss", train_loss)):
+            row.append(math.nan if value is None else number(name, value))
+        self.run.validated(row)
+        self._stale = True
+        line = {name: value for name, value in zip(CHECKS, row, strict=True) if value == value or name == "val_loss"}
+        if self._journal is not None:
+            self._journal.put(line)
+        for each in self._to:
+            each(line, self.run.step)
+
+    def _sample(self, tensors: Mapping[str, Any]) -> None:
+        self.run.sample(self.run.step, tensors)
+        if self._journal is not None:
+            self._journal.put({"step": self.run.step, "sample": tensors})
+
+    def note(self, fact: str, value: Any) -> None:
+        """A fact about the run; written down where it is new."""
+        if self.run.facts.get(fact) != value:
+            self.run.facts[fact] = value
+            self._stale = True
+            if self._journal is not None:
+                self._journal.put({"step": self.run.step, "fact": fact, "value": value})
+
+    def _look(self) -> None:
+        """Before an examination: what is only looked at now and then."""
+        telemetry = self._measured
+        if telemetry is not None:
+            self._sample({name: getattr(telemetry, name) for name in TENSORS})
+        before = dict(self.run.settings)
+        self._read_settings()
+        if self.run.settings != before and self._journal is not None:
+            self._journal.put({"step": self.run.step, "settings": self.run.settings})
+
+    def check(self) -> list[Finding]:
+        """Examine the run now.
+
+        Returns:
+            Findings that were opened or cleared by this.
+        """
+        self._look()
+        self._next = next_check(self.run.step)
+        self._stale = False
+        changed = self._diagnosis.check(self.run)
+        for finding in changed:
+            if self._journal is not None:
+                word = "opened" if finding.cleared is None else "cleared"
+                self._journal.put({"step": self.run.step, word: finding.as_dict()})
+            if self._say is not None:
+                self._say(said(finding))
+        return changed
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What ails the run: root causes first, then what they explain."""
+        if self._stale:
+            self.check()
+        return self._diagnosis.findings
+
+    @property
+    def cleared(self) -> list[Finding]:
+        """Findings that no longer hold."""
+        return list(self._diagnosis.cleared)
+
+    def report(self) -> str:
+        """The findings in words, for a terminal."""
+        from adamas.doctor.report import text
+
+        return text(self.run, self.findings, self.cleared)
+
+    def close(self) -> None:
+        """The run is over: examine it once more, and close the log."""
+        if self._stale:
+            self.check()
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def said(finding: Finding) -> str:
+    """The line of a finding that was opened or cleared."""
+    if finding.cleared is not None:
+        return f"step {finding.cleared}  {finding.code} {finding.name}: cleared."
+    return f"{finding.line} {finding.remedy.text}"
+
+
+def next_check(step: int) -> int:
+    """The step of the next examination."""
+    return step + max(OFTEN, step // PART)
+
+
+def replay(path: str | os.PathLike[str]) -> tuple[Run, Diagnosis]:
+    """A run from its log, examined as it went; a last line that a kill has cut is left out.
+
+    Raises:
+        InputError: for a file that is none, or damaged.
+    """
+    run, diagnosis = Run(), Diagnosis(KINDS)
+    due = OFTEN
+    for at, line in enumerate(journal.lines(path), 1):
+        try:
+            if run.step >= due and "sample" not in line and "loss" in line:
+                diagnosis.check(run)
+                due = next_check(run.step)
+            journal.take(run, line)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise InputError(f"{path} is damaged in line {at}: mend or delete that line.") from None
+    diagnosis.check(run)
+    return run, diagnosis
+
+
+def read_group(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a group in one naming."""
+    rule = getattr(optimizer, "rule", None)
+    name = str(getattr(rule, "name", "") or type(optimizer).__name__).lower()
+    found: dict[str, Any] = {"rule": name, "lr": float(group["lr"])}
+    for key in ("eps", "weight_decay", "momentum"):
+        if isinstance(group.get(key), int | float):
+            found[key] = float(group[key])
+    betas = group.get("betas")
+    if isinstance(betas, tuple | list):
+        found |= {"beta1": float(betas[0]), "beta2": float(betas[-1])}
+    if group.get("amsgrad"):
+        found["amsgrad"] = True
+    decoupled = group.get("decoupled_weight_decay", group.get("decoupled"))
+    found["decoupled"] = bool(name in ("adamw", "lion", "muon", "sgd") if decoupled is None else decoupled)
+    tail = getattr(getattr(optimizer, "_stepper", None), "tail", None)
+    if tail is not None and tail.clip_grad_norm is not None:
+        found["clip_grad_norm"] = tail.clip_grad_norm
+    return found
+
+
+def number(name: str, value: Any) -> float:
+    """A float; tensors of one element and scalars of any library are taken.
+
+    Raises:
+        InputError: for what is none.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputTypeError(
+            f"Invalid {name}: {type(value).__name__}: it must be a number, or an array or tensor of one element."
+        ) from None
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _whole(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"Invalid {name} value: {value!r}: it must be a whole number from 1 on.")
+    return value

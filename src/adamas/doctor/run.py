@@ -1,0 +1,304 @@
+"""What is known of a run: a bounded history of its steps, its settings, and facts that were found out on the way."""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: What a step can say of itself; NaN where it does not. ``raw_norm`` is ‖g‖ before any clipping.
+COLUMNS = (
+    *("step", "loss", "lr", "grad_norm", "update_norm", "param_norm"),
+    *("raw_norm", "clip", "skipped", "scale", "seconds"),
+)
+
+#: Likewise of a validation.
+CHECKS = ("step", "val_loss", "val_accuracy", "train_loss")
+
+#: What a sample says of each tensor.
+TENSORS = ("grad_norm", "update_norm", "param_norm", "zero_share", "eps_share")
+
+#: Steps that are kept. When there are more, every second one of the older half goes.
+KEPT = 4096
+
+#: Samples that are kept, the last ones.
+SAMPLES = 12
+
+_COLUMN = {name: i for i, name in enumerate(COLUMNS)}
+
+
+class Table:
+    """Rows of numbers, of which no more than a bound are kept, the younger ones more densely.
+
+    >>> table = Table(2, 4)
+    >>> for step in range(6):
+    ...     table.add((step, step**2))
+    >>> table.rows[:, 0].tolist()
+    [0.0, 3.0, 4.0, 5.0]
+    """
+
+    def __init__(self, columns: int, kept: int = KEPT) -> None:
+        self._held = np.full((kept + 1, columns), math.nan)
+        self._kept, self._size = kept, 0
+
+    @property
+    def rows(self) -> Floats:
+        """All that are kept, oldest first."""
+        return self._held[: self._size]
+
+    def add(self, row: Sequence[float]) -> None:
+        """A row more."""
+        self._held[self._size] = row
+        self._size += 1
+        if self._size > self._kept:
+            half = self._kept // 2
+            left = np.concatenate([self._held[0:half:2], self._held[half : self._size]])
+            self._size = len(left)
+            self._held[: self._size] = left
+
+
+@dataclass
+class Run:
+    """All that is known of a run.
+
+    Attributes:
+        setup: what does not change: ``steps`` planned, ``rule``, ``names``, ``sizes`` and ``kinds`` of the tensors, …
+        settings: hyperparameters as they are now.
+        facts: name -> value, as last found.
+        samples: (step, measure -> a number for each tensor).
+        count: observed steps, whether kept or not.
+        step: of the last observation.
+        broken: (step, what) of the first losses and gradients that were not finite.
+        skips: steps that were left out.
+    """
+
+    setup: dict[str, Any] = field(default_factory=dict[str, Any])
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    samples: deque[tuple[int, dict[str, Floats]]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    history: Table = field(default_factory=lambda: Table(len(COLUMNS)))
+    validations: Table = field(default_factory=lambda: Table(len(CHECKS), 1024))
+    count: int = 0
+    step: int = 0
+    broken: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    skips: int = 0
+
+    def add(self, row: Sequence[float]) -> None:
+        """A step, as `COLUMNS` has it."""
+        self.history.add(row)
+        self.count += 1
+        self.step = int(row[0])
+        if row[8] == 1:
+            self.skips += 1
+        if not math.isfinite(row[1]):
+            self._broke("loss")
+        elif row[3] == math.inf or row[6] == math.inf:
+            self._broke("gradient")
+
+    def _broke(self, what: str) -> None:
+        if len(self.broken) < 64:
+            self.broken.append((self.step, what))
+
+    def validated(self, row: Sequence[float]) -> None:
+        """A validation, as `CHECKS` has it."""
+        self.validations.add(row)
+        self.step = max(self.step, int(row[0]))
+
+    def sample(self, step: int, measures: Mapping[str, Sequence[float] | Floats]) -> None:
+        """What a step said of each tensor."""
+        self.samples.append((step, {name: np.asarray(values, np.float64) for name, values in measures.items()}))
+
+
+def median(values: Floats) -> float:
+    """That of the finite ones; NaN where there are none."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return math.nan
+    middle = len(finite) // 2
+    return float(np.partition(finite, middle)[middle])
+
+
+class Look:
+    """A run as findings see it at one moment; what several of them ask for is computed once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.setup, self.settings, self.facts = run.setup, run.settings, run.facts
+        self.count, self.step = run.count, run.step
+        steps = run.setup.get("steps")
+        self.steps: int | None = int(steps) if steps else None
+
+    def __getitem__(self, column: str) -> Floats:
+        """A column of the history."""
+        return self.run.history.rows[:, _COLUMN[column]]
+
+    def reached(self, share: float, otherwise: int) -> bool:
+        """Whether the run has come through this share of its planned steps; unplanned, through so many."""
+        return self.step >= share * self.steps if self.steps else self.count >= otherwise
+
+    @cached_property
+    def _finite(self) -> NDArray[np.bool_]:
+        return np.isfinite(self["loss"])
+
+    @cached_property
+    def loss(self) -> Floats:
+        """The finite losses."""
+        return self["loss"][self._finite]
+
+    @cached_property
+    def loss_at(self) -> Floats:
+        """The steps they are of."""
+        return self["step"][self._finite]
+
+    @cached_property
+    def first(self) -> float:
+        """The loss at the beginning: the median of the first three, or the first where it has surged since."""
+        if not len(self.loss):
+            return math.nan
+        begun, early = float(self.loss[0]), median(self.loss[:3])
+        return begun if early > begun + 0.5 * abs(begun) else early
+
+    @cached_property
+    def now(self) -> float:
+        """The loss of late: the median of the last tenth, of 10 at least."""
+        return median(self.loss[-max(10, len(self.loss) // 10) :])
+
+    @cached_property
+    def windows(self) -> Floats:
+        """Medians of the loss over up to 20 equal parts of the history, of 5 steps at least."""
+        parts = min(20, len(self.loss) // 5)
+        if parts < 1:
+            return np.array([])
+        return np.array([median(part) for part in np.array_split(self.loss, parts)])
+
+    @cached_property
+    def best(self) -> float:
+        """The lowest of `windows`."""
+        return float(self.windows.min()) if len(self.windows) else math.nan
+
+    @cached_property
+    def noise(self) -> float:
+        """How far a loss lies from its neighbours, of late: a standard deviation, by the median of the differences."""
+        late = self.loss[-200:]
+        return 1.4826 / math.sqrt(2) * median(np.abs(np.diff(late))) if len(late) > 4 else math.nan
+
+    @cached_property
+    def progress(self) -> float:
+        """What part of the first loss is gone by now; at most 1 for losses that are never negative."""
+        return (self.first - self.now) / abs(self.first) if self.first else 0.0
+
+    def drop(self, share: float) -> float:
+        """How far the loss has fallen over the last share of the run, in parts of the level there.
+
+        0 where it lies within what the noise of the medians explains.
+        """
+        part = self.loss[-max(15, int(share * len(self.loss))) :]
+        third = len(part) // 3
+        before, after = median(part[:third]), median(part[-third:])
+        spread = 1.4826 * median(np.abs(part - median(part)))
+        if abs(before - after) <= 2.5 * spread / math.sqrt(third):
+            return 0.0
+        return (before - after) / max(abs(before), 1e-30)
+
+    @cached_property
+    def ratios(self) -> Floats:
+        """‖Δθ‖/‖θ‖ of the steps that were measured."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = self["update_norm"] / self["param_norm"]
+        return ratios[np.isfinite(ratios)]
+
+    @cached_property
+    def early_ratio(self) -> float:
+        """The median of the first ten."""
+        return median(self.ratios[:10])
+
+    @cached_property
+    def ratio(self) -> float:
+        """The median of the last twenty."""
+        return median(self.ratios[-20:])
+
+    @cached_property
+    def norms(self) -> Floats:
+        """‖g‖ as it came to the step, of those that were measured."""
+        norms = self["grad_norm"]
+        return norms[np.isfinite(norms)]
+
+    @cached_property
+    def rates(self) -> Floats:
+        """η."""
+        return self["lr"][np.isfinite(self["lr"])]
+
+    @cached_property
+    def lr(self) -> float:
+        """η now."""
+        return float(self.rates[-1]) if len(self.rates) else math.nan
+
+    @cached_property
+    def peak(self) -> float:
+        """The largest η so far."""
+        return float(self.rates.max()) if len(self.rates) else math.nan
+
+    @cached_property
+    def warmed(self) -> bool:
+        """Whether η began low."""
+        return len(self.rates) > 1 and float(self.rates[0]) < 0.6 * self.peak
+
+    @cached_property
+    def validations(self) -> tuple[Floats, Floats]:
+        """Steps and losses of the validations that were finite."""
+        rows = self.run.validations.rows
+        rows = rows[np.isfinite(rows[:, 1])]
+        return rows[:, 0], rows[:, 1]
+
+    def train_at(self, step: float) -> float:
+        """The loss on training data at about a step: in eval mode where it was measured, else of the batches."""
+        rows = self.run.validations.rows
+        rows = rows[np.isfinite(rows[:, 3])]
+        if len(rows):
+            return float(rows[np.abs(rows[:, 0] - step).argmin(), 3])
+        near = np.abs(self.loss_at - step).argsort()[: max(10, len(self.loss) // 20)]
+        return median(self.loss[near])
+
+    @cached_property
+    def entropy(self) -> float:
+        """The loss of one who only knows how frequent the labels are; NaN where nothing says what they are."""
+        labels = self.facts.get("labels", {})
+        known = labels.get("entropy") or labels.get("variance")
+        if known is None and self.setup.get("classes"):
+            known = math.log(self.setup["classes"])
+        return float(known) if known else math.nan
+
+    def tensors(self, measure: str) -> Floats:
+        """[samples, tensors] of one measure; without rows where there are none."""
+        held = [values[measure] for _, values in self.run.samples if measure in values]
+        return np.array(held) if held else np.empty((0, len(self.names)))
+
+    @cached_property
+    def names(self) -> list[str]:
+        return self.setup.get("names", [])
+
+    @cached_property
+    def sizes(self) -> Floats:
+        return np.array(self.setup.get("sizes", []), np.float64)
+
+    def of_kind(self, *kinds: str) -> NDArray[np.intp]:
+        """Which tensors are of these kinds."""
+        given = self.setup.get("kinds", ["weight"] * len(self.names))
+        return np.array([i for i, kind in enumerate(given) if kind in kinds], np.intp)
+
+    @cached_property
+    def adaptive(self) -> bool:
+        """Whether the rule divides by a root of squared gradients."""
+        return self.settings.get("rule", "") in ADAPTIVE
+
+
+#: Rules that scale a step by the gradients' own size.
+ADAPTIVE = frozenset(
+    ("adam", "adamw", "adamax", "lpadam", "adabelief", "nadam", "radam", "adagrad", "rmsprop", "adopt", "sparseadam")
+)

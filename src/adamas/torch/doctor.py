@@ -1,0 +1,669 @@
+# pyright: reportPrivateUsage=false
+"""The doctor for torch: what a training shows to hooks on its model and optimizer, beside the numbers it is told."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import SequentialSampler
+
+from adamas import doctor
+from adamas.doctor.observer import number
+from adamas.doctor.run import TENSORS
+from adamas.errors import InputError, InputTypeError
+from adamas.schedules import Schedule
+from adamas.state import State
+
+#: Training batches whose inputs and labels are looked at, from the first on.
+BATCHES = 100
+
+#: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
+ELEMENTS = 16384
+
+_DROPS = (nn.modules.dropout._DropoutNd,)
+_NORMS = (nn.modules.batchnorm._BatchNorm,)
+_NORMALISE = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+#: activation -> which outputs pass no gradient on, or almost none.
+_FLAT: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": lambda y: y.abs() > 0.99,
+    "sigmoid": lambda y: (y - 0.5).abs() > 0.49,
+}
+_DEAD = ("relu", "relu_", "relu6")
+
+
+class Doctor(doctor.Doctor):
+    """Watches the training of a torch model.
+
+    Its hooks see whether a forward pass is for training or evaluation, and in which mode; how many backward passes make
+    a step; what the inputs are like; and, now and then, which units are dead or saturated. An optimizer of
+    `adamas.torch` measures in the step itself; of others a sample of each tensor is looked at.
+
+    Args:
+        model: the module that the loop calls.
+        optimizer: that steps it.
+        steps: optimizer steps planned in all.
+        data: the training loader; its sampler is looked at, no batch is taken.
+        schedule: a torch scheduler, a schedule of `adamas.schedules`, or a function of the step: how η goes on.
+        scaler: the GradScaler.
+        clip_grad_norm: what the loop itself clips to.
+        classes, log, to, say, every: see `adamas.doctor.Doctor`.
+        probe_every: look at activations at every how many steps; 0: never.
+
+    Raises:
+        InputError: for a value that cannot be.
+
+    >>> model = nn.Linear(4, 2)
+    >>> opt = torch.optim.Adam([model.weight], lr=1e-3)
+    >>> with Doctor(model, opt) as watched:
+    ...     for _ in range(10):
+    ...         loss = model(torch.ones(8, 4)).square().mean()
+    ...         loss.backward()
+    ...         opt.step()
+    ...         watched.observe(loss)
+    >>> watched.findings[0].name, watched.findings[0].remedy.settings
+    ('missing-parameters', {'add_parameters': ['bias']})
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        steps: int | None = None,
+        data: Any = None,
+        schedule: Any = None,
+        scaler: Any = None,
+        clip_grad_norm: float | None = None,
+        classes: int | None = None,
+        log: str | os.PathLike[str] | None = None,
+        to: Any = None,
+        say: Callable[[str], Any] | None = None,
+        every: int = 1,
+        probe_every: int = 25,
+    ) -> None:
+        if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputTypeError(f"The model is a {type(model).__name__}: it must be a torch.nn.Module.")
+        if not isinstance(optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputTypeError(f"A {type(optimizer).__name__} is no torch optimizer: give one of torch's kind.")
+        if isinstance(probe_every, bool) or not isinstance(probe_every, int) or probe_every < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"Invalid probe_every value: {probe_every!r}: it must be a whole number, 0 or more.")
+        self.model, self.scaler, self.probe_every = model, scaler, probe_every
+        self._schedule = schedule
+        self._own = not hasattr(optimizer, "last")  # measures nothing by itself
+        self._params = [p for group in optimizer.param_groups for p in group["params"]]
+        self._before: list[Tensor] | None = None  # θ before a step that is looked at
+        self._row: tuple[float, ...] = (math.nan, math.nan, math.nan)  # ‖g‖, ‖Δθ‖, ‖θ‖ of the last step
+        self._tensors: dict[str, Any] | None = None
+        self._raw: dict[int, float] = {}
+        self._raw_hooks: list[Any] = []
+        self._mode: _Probe | None = None
+        self._forwards = self._backwards = self._evals = 0
+        self._trained_mode = ""  # what was at work in an evaluation in training mode
+        self._seen = _Inputs()
+        self._seen_eval = _Inputs()
+        self._labels = _Labels()
+        self._output: dict[str, float] = {}
+        self._count = -1.0
+        super().__init__(
+            optimizer,
+            steps=steps,
+            settings={} if clip_grad_norm is None else {"clip_grad_norm": number("clip_grad_norm", clip_grad_norm)},
+            classes=classes,
+            log=log,
+            to=to,
+            say=say,
+            every=every,
+        )
+        self._look_at_model(data)
+        self._hooks = [
+            model.register_forward_pre_hook(self._enter),
+            model.register_forward_hook(self._leave, with_kwargs=True, always_call=True),
+        ]
+        if self._own:
+            self._hooks += [
+                optimizer.register_step_pre_hook(self._before_step),
+                optimizer.register_step_post_hook(self._after_step),
+            ]
+
+    # What does not change.
+
+    def _setup(self) -> None:
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        kinds = _kinds(self.model)
+        self.run.setup |= {
+            "names": [names.get(id(p), f"parameter {i}") for i, p in enumerate(self._params)],
+            "sizes": [p.numel() for p in self._params],
+            "kinds": [kinds.get(id(p), "weight" if p.ndim > 1 else "vector") for p in self._params],
+            "scaler": self.scaler is not None,
+        }
+
+    def _look_at_model(self, data: Any) -> None:
+        own = set(map(id, self._params))
+        named = dict(self.model.named_parameters())
+        frozen = [name for name, p in named.items() if not p.requires_grad]
+        missing = [name for name, p in named.items() if p.requires_grad and id(p) not in own]
+        total = sum(p.numel() for p in named.values())
+        if frozen or missing:
+            share = sum(named[name].numel() for name in frozen) / max(1, total)
+            self.note("parameters", {"frozen": frozen, "missing": missing, "frozen_share": share, "all": len(named)})
+        modules = list(self.model.modules())
+        first = next((m for m in modules if not list(m.children())), None)
+        self.note(
+            "architecture",
+            {
+                "recurrent": any(isinstance(m, _RECURRENT) for m in modules),
+                "post_norm": sum(
+                    isinstance(m, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) and not m.norm_first
+                    for m in modules
+                ),
+                "normalises": isinstance(first, _NORMALISE),
+            },
+        )
+        if half := [name for name, p in named.items() if p.dtype == torch.float16]:
+            self.note("half", f"{len(half)} parameters")
+        sampler = getattr(data, "sampler", None)
+        if isinstance(sampler, SequentialSampler) and len(data) > 1:
+            self.note("order", {"sampler": "SequentialSampler"})
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """How η goes on, where the schedule can be asked: (step, factor of the peak)."""
+        steps, f = self.run.setup.get("steps"), self._schedule
+        if f is None or steps is None:
+            return
+        if isinstance(f, torch.optim.lr_scheduler.LambdaLR):
+            f = f.lr_lambdas[0]
+        elif hasattr(f, "schedules"):
+            f = f.schedules[0]
+        if not (isinstance(f, Schedule) or (callable(f) and not isinstance(f, torch.optim.lr_scheduler.LRScheduler))):
+            return
+        at = sorted({round(i * (steps - 1) / 100) for i in range(101)})
+        values = [float(cast(Callable[[int], Any], f)(i)) for i in at]
+        peak = max(values)
+        if peak > 0:
+            self.note("rates_ahead", [[i + 1, value / peak] for i, value in zip(at, values, strict=True)])
+
+    # What passes through the model.
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if self.probe_every and torch.is_grad_enabled() and module.training and self._mode is None and self._probes():
+            self._mode = _Probe()
+            self._mode.__enter__()
+
+    def _probes(self) -> bool:
+        return self.run.count % self.probe_every == min(2, self.probe_every - 1)
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self._probed(self._mode)
+            self._mode = None
+        if torch.is_grad_enabled() and module.training:
+            self._forwards += 1
+            if self._seen.batches < BATCHES:
+                self._seen.add(_first(args) if args else _first(kwargs))
+            elif not self._seen.settled:
+                self._seen.mark(_first(args) if args else _first(kwargs))
+            if self.run.count < 5 or self.run.count + 1 >= self._next:
+                tensor = _first(output)
+                if tensor is not None and tensor.requires_grad:
+                    if tensor.dtype == torch.float16:
+                        self.note("half", "the model's outputs")
+                    tensor.register_hook(self._backward)
+        else:
+            self._evals += 1
+            if module.training and not self._trained_mode:
+                self._trained_mode = _at_work(module)
+            if self._seen_eval.batches < 20:
+                self._seen_eval.add(_first(args) if args else _first(kwargs))
+
+    def _backward(self, g: Tensor) -> None:
+        """A backward pass came by the output: how large a gradient a mean loss gives it."""
+        self._backwards += 1
+        if self._backwards == 1:
+            scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
+            a = g.detach().double() / scale
+            self._output = {
+                "sum": float(a.abs().sum()),
+                "norm": float(a.norm()),
+                "rows": float(a.sum(-1).abs().sum()) if a.ndim > 1 else math.nan,
+                "numel": float(a.numel()),
+            }
+
+    def _probed(self, mode: "_Probe") -> None:
+        if mode.dead:
+            self.note("dead", mode.dead)
+        if mode.saturated:
+            self.note("saturated", mode.saturated)
+
+    # What an optimizer that does not measure shows.
+
+    def _closely(self) -> bool:
+        return self.run.count < 10 or self.run.count % max(10, self.every) == 0 or self.run.count + 1 >= self._next
+
+    @torch.no_grad()
+    def _before_step(self, *_: Any) -> None:
+        self._tensors, self._row = None, (math.nan, math.nan, math.nan)
+        gradients = [p.grad for p in self._params if p.grad is not None and not p.grad.is_sparse]
+        if not gradients or self.run.count % self.every:
+            return
+        if not self._closely():
+            if sum(g.numel() for g in gradients) <= 1_000_000:
+                norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+                self._row = float(torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))), math.nan, math.nan
+            return
+        self._before = [_some(p.detach()).clone() for p in self._params]
+
+    @torch.no_grad()
+    def _after_step(self, *_: Any) -> None:
+        before, self._before = self._before, None
+        if before is None:
+            return
+        rows: list[list[float]] = []
+        eps = self.optimizer.param_groups[0].get("eps", 0.0)
+        for p, old in zip(self._params, before, strict=True):
+            new = _some(p.detach())
+            if p.grad is None or p.grad.is_sparse:
+                rows.append([math.nan] * len(TENSORS))
+                continue
+            part = math.sqrt(p.numel() / max(1, new.numel()))
+            g = _some(p.grad)
+            row = [
+                torch.linalg.vector_norm(p.grad, dtype=torch.float32),
+                torch.linalg.vector_norm((new - old).float()) * part,
+                torch.linalg.vector_norm(new.float()) * part,
+                (g == 0).float().mean(),
+                _under_eps(self.optimizer.state.get(p, {}), self.optimizer.param_groups[0], float(eps)),
+            ]
+            rows.append([float(value) for value in row])
+        table = np.array(rows).reshape(-1, len(TENSORS))
+        self._tensors = {name: table[:, i] for i, name in enumerate(TENSORS)}
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = np.sqrt(np.nansum(table[:, :3] ** 2, axis=0))
+        self._row = float(totals[0]), float(totals[1]), float(totals[2])
+        if np.isnan(table[~np.isnan(table[:, 3]), 0]).any():
+            self._row = (math.inf, *self._row[1:])
+
+    # ‖g‖ before the loop clips: hooks for one step, on the parameters themselves.
+
+    def _watch_raw(self) -> None:
+        self._raw = {}
+        self._raw_hooks = [
+            p.register_post_accumulate_grad_hook(self._note_raw) for p in self._params if p.requires_grad and p.is_leaf
+        ]
+
+    def _note_raw(self, p: Tensor) -> None:
+        if p.grad is not None and not p.grad.is_sparse:
+            self._raw[id(p)] = float(torch.linalg.vector_norm(p.grad.detach(), dtype=torch.float32))
+
+    def _take_raw(self) -> float:
+        for hook in self._raw_hooks:
+            hook.remove()
+        self._raw_hooks = []
+        if not self._raw:
+            return math.nan
+        norm = math.sqrt(sum(value * value for value in self._raw.values()))
+        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
+        self._raw = {}
+        return norm / scale if norm == norm else math.inf
+
+    # A step.
+
+    def observe(self, loss: Any = None, *, batch: Any = None, grad_norm: Any = None, **others: Any) -> None:
+        """Take in a step, after `optimizer.step`, or a validation, or both; see `adamas.doctor.Doctor.observe`.
+
+        Args:
+            loss: of the step's batch.
+            batch: inputs and labels of the step; from the labels: whether they are in order, and what guessing has.
+            grad_norm: what `clip_grad_norm_` returned.
+            others: ``val_loss``, ``val_accuracy``, ``train_loss``, ``step``.
+        """
+        if loss is not None:
+            if isinstance(loss, Tensor):
+                loss = loss.detach()
+            if batch is not None and self._labels.batches < BATCHES:
+                self._labels.add(batch, self._seen)
+            if self._raw_hooks and grad_norm is None:
+                raw = self._take_raw()
+                grad_norm = raw if raw == raw else None
+        if others.get("val_loss") is not None:
+            if self._evals and self._trained_mode:
+                self.note("evaluated_in_train_mode", [self.run.step, self._trained_mode])
+            self._evals, self._trained_mode = 0, ""
+        first = loss is not None and self._count < 0
+        before = self.run.step
+        if loss is not None:
+            self._passes(number("loss", loss))
+        super().observe(loss, grad_norm=grad_norm, **others)
+        if loss is None:
+            return
+        if first:
+            self._look_at_count(int(others.get("step") or before + 1))
+        self._forwards = self._backwards = 0
+        close = self.run.count % 10 == 0 or self.run.count < 5
+        if close and not self._raw_hooks and self._hooks:
+            self._watch_raw()
+
+    def _passes(self, loss: float) -> None:
+        """How many backward passes made this step, and whether their losses were divided."""
+        seen, passes = self._output, self._backwards
+        self._output = {}
+        if not seen or passes < 2 or not math.isfinite(loss) or loss <= 0:
+            return
+        if seen["rows"] <= 1e-3 * seen["sum"]:  # p − y adds up to 0: a cross-entropy of logits
+            # A mean over samples of 2(1 − p), and by convexity no more than 2(1 − exp(−loss)).
+            share, kind = seen["sum"] / (2 * (1 - math.exp(-loss))), "cross-entropy"
+        elif abs(seen["norm"] ** 2 * seen["numel"] / 4 / loss - 1) < 0.05:
+            share, kind = 1.0, "squared error"
+        else:
+            share, kind = seen["norm"] * math.sqrt(seen["numel"]) / (2 * math.sqrt(loss)), "squared error"
+        self.note("accumulation", {"passes": passes, "loss": kind, "share": round(share, 2)})
+
+    def _measure(self, row: list[float]) -> None:
+        super()._measure(row)
+        if self._own:
+            row[3:6] = self._row
+            if row[6] != row[6] and not self.run.settings.get("clip_grad_norm") and row[3] == math.inf:
+                row[6] = math.inf
+        if self.scaler is not None:
+            row[9] = float(self.scaler.get_scale())
+            if self._own and row[8] != row[8] and len(self.run.history.rows):
+                row[8] = float(row[9] < self.run.history.rows[-1][9])
+
+    # Now and then.
+
+    def _look(self) -> None:
+        super()._look()
+        if self._tensors is not None:
+            self._sample(self._tensors)
+        if self._seen.batches:
+            self.note("inputs", self._seen.told())
+            if self._seen.epoch:
+                self.note("order", {"epoch": self._seen.epoch})
+        if self._seen_eval.batches:
+            self.note("eval_inputs", self._seen_eval.told())
+        if self._labels.batches:
+            self.note("labels", self._labels.told())
+            column = self._labels.column()
+            if column is not None:
+                self.note("telling_column", column)
+        self._look_at_count(self.run.step)
+        self._look_at_amsgrad()
+
+    def _look_at_count(self, step: int) -> None:
+        count = self._counted()
+        if count is None:
+            return
+        if self._count < 0:
+            expected = step - self.run.skips
+            epoch = getattr(self._schedule, "last_epoch", 0)
+            if isinstance(epoch, int):
+                expected = max(expected, epoch)
+        else:
+            expected = self._count
+        if count < 0.8 * expected - 5 and "moments_lost" not in self.run.facts:
+            self.note("moments_lost", [step, int(count), int(expected)])
+        self._count = count
+
+    def _counted(self) -> float | None:
+        """Steps that the optimizer has counted, the most of its first parameters."""
+        counts: list[float] = []
+        for p in self._params[:4]:
+            value = _peek(self.optimizer.state.get(p, {})).get("step")
+            if value is not None:
+                counts.append(float(value))
+        if counts:
+            return max(counts)
+        keeps = self.optimizer.param_groups[0].get("betas") is not None
+        return 0.0 if keeps and self._count > 0 else None
+
+    def _look_at_amsgrad(self) -> None:
+        if not self.run.settings.get("amsgrad"):
+            return
+        ratios: list[Tensor] = []
+        for p in self._params:
+            state = _peek(self.optimizer.state.get(p, {}))
+            top, now = state.get("max_exp_avg_sq"), state.get("exp_avg_sq")
+            if isinstance(top, Tensor) and isinstance(now, Tensor):
+                a, b = _some(top.detach()).float(), _some(now.detach()).float()
+                ratios.append((a[b > 0] / b[b > 0]).sqrt())
+        if ratios and (every := torch.cat(ratios)).numel():
+            self.note("amsgrad", float(f"{float(every.median()):.3g}"))
+
+    def close(self) -> None:
+        """The run is over: examine it once more, take the hooks away, and close the log."""
+        super().close()
+        for hook in (*self._hooks, *self._raw_hooks):
+            hook.remove()
+        self._hooks, self._raw_hooks = [], []
+
+
+class _Probe(TorchFunctionMode):
+    """Notes which units of activations are dead, and how many outputs are saturated, in one forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead: list[list[Any]] = []
+        self.saturated: list[list[Any]] = []
+        self._calls: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if not isinstance(result, Tensor) or (name not in _DEAD and name not in _FLAT):
+            return result
+        self._calls[name] += 1
+        y = result.detach()
+        place = f"{name.rstrip('_')} number {self._calls[name]}"
+        if name in _DEAD and y.ndim > 1 and y.shape[0] >= 8:
+            unit = 1 if y.ndim >= 4 else y.ndim - 1
+            alive = (y != 0).movedim(unit, 0).flatten(1).any(1)
+            self.dead.append([place, round(1 - float(alive.float().mean()), 3)])
+        elif name in _FLAT and y.numel() > 64:
+            self.saturated.append([place, round(float(_FLAT[name](y).float().mean()), 3)])
+        return result
+
+
+class _Inputs:
+    """What batches of inputs are like: mean, spread, and whether they come again in the same order."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.settled = False
+        self.epoch = 0
+        self._sums: list[tuple[float, float]] = []
+        self._spread = 1.0
+        self._exact = 0
+        self._marks: list[tuple[float, ...]] = []
+        self._at = 0
+
+    def add(self, x: Tensor | None) -> None:
+        self.batches += 1
+        if x is None:
+            self.settled = True
+            return
+        self.mark(x)
+        if not x.is_floating_point() or (self.batches > 5 and self.batches % 10):
+            return
+        a = x.detach().float()
+        mean, std = float(a.mean()), float(a.std(correction=0))
+        self._sums.append((mean, mean * mean + std * std))
+        if a.ndim == 2 and a.shape[0] >= 8 and a.shape[1] > 1:
+            columns = a.std(0)
+            columns = columns[columns > 1e-6 * max(std, 1e-30)]
+            self._exact += int(bool((a.mean(0).abs() < 1e-4).all()) and bool(((columns - 1).abs() < 0.05).all()))
+            if len(columns) > 1:
+                self._spread = max(self._spread, float(columns.max() / columns.min()))
+        else:
+            self._exact += int(abs(mean) < 1e-5 and abs(std - 1) < 1e-4)
+
+    def mark(self, x: Tensor | None) -> None:
+        """Note some of a batch's numbers, to know it again."""
+        if x is None or self.settled:
+            return
+        flat = x.detach().reshape(-1)
+        mark = tuple(flat[:: max(1, len(flat) // 16)].tolist())
+        self._at += 1
+        if len(self._marks) < 64:
+            self._marks.append(mark)
+        if self._at == 1:
+            return
+        if self.epoch == 0:
+            if mark == self._marks[0]:
+                self._begun = self._at - 1
+                self.epoch = -1  # to be seen by the next ones
+                self.settled = self._begun < 2  # the same batch each time: all of the data
+            elif self._at > 20_000:
+                self.settled = True
+            return
+        i = self._at - 1 - self._begun
+        if i >= min(self._begun, len(self._marks), 8):
+            self.epoch, self.settled = self._begun, True
+        elif mark != self._marks[i]:
+            self.epoch, self.settled = 0, True
+
+    def told(self) -> dict[str, Any]:
+        if not self._sums:
+            return {}
+        means = np.array(self._sums).mean(axis=0)
+        n = len(self._sums)
+        return {
+            "mean": float(f"{means[0]:.4g}"),
+            "std": float(f"{math.sqrt(max(0.0, means[1] - means[0] ** 2)):.4g}"),
+            "spread": float(f"{self._spread:.3g}"),
+            "self_normalised": self._exact / n,
+            "batches": n,
+        }
+
+
+class _Labels:
+    """What batches of labels are like."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self._counts: Counter[int] = Counter()
+        self._tops: list[float] = []
+        self._values: list[Tensor] = []
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, batch: Any, seen: _Inputs) -> None:
+        parts = list(_tensors(batch))
+        if len(parts) < 2:
+            return
+        x, y = parts[0].detach(), parts[-1].detach()
+        self.batches += 1
+        if y.is_floating_point():
+            self._values.append(y.float().flatten()[:1024].cpu())
+        else:
+            labels = y.flatten().tolist()[:8192]
+            counts = Counter(label for label in labels if label >= 0)
+            self._counts.update(counts)
+            if sum(counts.values()) >= 4:
+                self._tops.append(max(counts.values()) / sum(counts.values()))
+        if self.batches <= 10 and x.is_floating_point() and x.ndim == 2 and y.ndim <= 2 and y.numel() == x.shape[0]:
+            self._pairs.append((x.float().cpu(), y.float().reshape(-1).cpu()))
+
+    def told(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"batches": self.batches}
+        total = sum(self._counts.values())
+        if total and len(self._counts) > 1:
+            shares = np.array(list(self._counts.values())) / total
+            told["entropy"] = float(f"{-(shares * np.log(shares)).sum():.4g}")
+            told["overall_top"] = float(f"{shares.max():.3g}")
+            told["classes"] = len(self._counts)
+            if self._tops:
+                told["top_share"] = float(f"{np.mean(self._tops):.3g}")
+        elif self._values:
+            every = torch.cat(self._values)
+            told["variance"] = float(f"{float(every.var(correction=0)):.4g}")
+        return told
+
+    def column(self) -> list[Any] | None:
+        """An input column that is all but equal to the label, with its correlation."""
+        if len(self._pairs) < 5:
+            return None
+        x, y = torch.cat([a for a, _ in self._pairs]), torch.cat([b for _, b in self._pairs])
+        if len(y) < 64 or float(y.std()) == 0 or x.shape[1] < 2:
+            return None
+        a, b = x - x.mean(0), y - y.mean()
+        r = (a * b[:, None]).sum(0) / (a.norm(dim=0) * b.norm()).clamp_min(1e-30)
+        i = int(r.abs().argmax())
+        return [i, round(float(r[i]), 3)] if abs(float(r[i])) > 0.98 else None
+
+
+def _kinds(model: nn.Module) -> dict[int, str]:
+    """id of a parameter -> what it is: "weight", "bias", "norm", "embedding", "vector"."""
+    found: dict[int, str] = {}
+    for module in model.modules():
+        for name, p in module.named_parameters(recurse=False):
+            if isinstance(module, _NORMALISE):
+                kind = "norm"
+            elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                kind = "embedding"
+            elif "bias" in name:
+                kind = "bias"
+            else:
+                kind = "weight" if p.ndim > 1 else "vector"
+            if found.get(id(p), "weight") == "weight":
+                found[id(p)] = kind
+    return found
+
+
+def _at_work(model: nn.Module) -> str:
+    """What behaves otherwise in training mode."""
+    found = {
+        type(m).__name__
+        for m in model.modules()
+        if m.training and (isinstance(m, _NORMS) or (isinstance(m, _DROPS) and m.p > 0))
+    }
+    if any(isinstance(m, nn.MultiheadAttention) and m.training and m.dropout > 0 for m in model.modules()):
+        found.add("attention's dropout")
+    if any(isinstance(m, nn.RNNBase) and m.training and m.dropout > 0 for m in model.modules()):
+        found.add("the recurrence's dropout")
+    return ", ".join(sorted(found))
+
+
+def _tensors(thing: Any) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, Mapping):
+        for part in cast(Mapping[Any, Any], thing).values():
+            yield from _tensors(part)
+    elif isinstance(thing, tuple | list):
+        for part in cast(Sequence[Any], thing):
+            yield from _tensors(part)
+
+
+def _first(thing: Any) -> Tensor | None:
+    if isinstance(thing, tuple) and thing and isinstance(thing[0], Tensor):
+        return thing[0]
+    return next(_tensors(thing), None)
+
+
+def _some(a: Tensor) -> Tensor:
+    """All of a small tensor, of a large one elements at equal distances."""
+    if a.numel() <= ELEMENTS:
+        return a.reshape(-1)
+    return a.reshape(-1)[:: a.numel() // ELEMENTS] if a.is_contiguous() else a[0].reshape(-1)
+
+
+def _peek(state: Any) -> Mapping[str, Any]:
+    return state.peek() if isinstance(state, State) else state
+
+
+def _under_eps(state: Mapping[str, Any], group: Mapping[str, Any], eps: float) -> float:
+    """In which share of the coordinates ε outweighs √v̂."""
+    v = state.get("exp_avg_sq")
+    if v is None or not eps or "step" not in state:
+        return math.nan
+    beta2 = float(group["betas"][1])
+    corrected = _some(v).float() / (1 - beta2 ** float(state["step"]))
+    return float((corrected.sqrt() < eps).float().mean())

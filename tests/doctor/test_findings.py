@@ -1,0 +1,256 @@
+"""Each finding on a run that has it, and on the nearest one that is well."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adamas.doctor import Doctor
+from adamas.doctor.diagnosis import SEVERITIES
+from adamas.doctor.findings import KINDS
+from tests.doctor.histories import falling, told
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def spike(at: int, size: float) -> Any:
+    return lambda t: size if t == at else 1.0
+
+
+def layers(measure: str, values: list[float], size: float = 1000.0, kinds: str = "weight") -> dict[str, Any]:
+    """Setup and tensors of a network in which one measure differs between layers, and all others are usual."""
+    usual = {"grad_norm": 0.5, "update_norm": 0.01, "param_norm": 10.0, "zero_share": 0.0, "eps_share": 0.0}
+    names = [f"layer {i}" for i in range(len(values))]
+    return {
+        "setup": {"names": names, "sizes": [size] * len(names), "kinds": [kinds] * len(names)},
+        "tensors": {name: [value] * len(names) for name, value in usual.items()} | {measure: values},
+    }
+
+
+def flat(level: float) -> Any:
+    return lambda t: level
+
+
+WELL = {"mean": 0.0, "std": 1.0, "spread": 2.0, "self_normalised": 0.0, "batches": 10}
+CLASSES = {"labels": {"batches": 50, "entropy": 2.303, "classes": 10, "overall_top": 0.1, "top_share": 0.2}}
+
+#: code -> (a run that has it, the nearest one that is well).
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "D101": (
+        {"loss": lambda t: math.nan if t == 77 else falling()(t)},
+        {"loss": lambda t: 6 * falling()(t) if t == 77 else falling()(t)},
+    ),
+    "D102": (
+        {"loss": lambda t: 0.5 * 1.2**t, "count": 40, "ratio": flat(0.2)},
+        {"loss": lambda t: falling()(t) * (1 + 0.5 * math.sin(t)), "count": 40, "ratio": flat(0.02)},
+    ),
+    "D103": (
+        {"loss": lambda t: math.inf if t == 50 else falling()(t), "facts": {"half": "4 parameters"}},
+        {"facts": {"half": "4 parameters"}},
+    ),
+    "D104": (
+        {"scale": lambda t: max(1.0, 65536.0 / 2 ** (t // 8)), "setup": {"scaler": True}},
+        {"scale": lambda t: 65536.0 / 2 ** min(3, t), "setup": {"scaler": True}},
+    ),
+    "D105": (
+        {"norm": lambda t: 300.0 if t in (90, 120, 160) else 1.0},
+        {"norm": lambda t: 3.0 if t in (90, 120, 160) else 1.0},
+    ),
+    "D201": (
+        {"loss": lambda t: 2.3 if t == 0 else 9 + 3 * math.sin(t), "ratio": flat(0.5), "lr": flat(0.3)},
+        {"loss": lambda t: falling()(t) * (1 + 0.3 * math.sin(t * t)), "ratio": flat(0.01), "lr": flat(0.3)},
+    ),
+    "D202": (
+        {"loss": lambda t: 2.3 - 0.0002 * t, "noise": 0.002, "ratio": flat(1e-5), "steps": 200},
+        {"loss": falling(2.3, 1.8, 80), "ratio": flat(1e-3), "steps": 200},
+    ),
+    "D203": (
+        {
+            "loss": lambda t: 2.3 + (1.5 if 2 < t < 30 else 0) - (0.8 if t >= 60 else 0),
+            "ratio": flat(0.02),
+            "facts": {"architecture": {"post_norm": 6}},
+        },
+        {"loss": falling(2.3, 1.0), "ratio": flat(0.02), "facts": {"architecture": {"post_norm": 6}}},
+    ),
+    "D204": (
+        {"lr": lambda t: 1e-3 * max(0.0, 1 - t / 20), "steps": 200},
+        {"lr": lambda t: 1e-3 * max(0.0, 1 - t / 200), "steps": 200},
+    ),
+    "D205": (
+        {"lr": lambda t: 1e-3 * (1 - t / 20000), "steps": 200},
+        {"lr": lambda t: 1e-3 * (1 - t / 250), "steps": 200},
+    ),
+    "D206": (
+        layers("update_norm", [0.01, 0.01, 5.0, 0.01]),
+        layers("update_norm", [0.01, 0.01, 0.1, 0.01]),
+    ),
+    "D301": (
+        layers("eps_share", [0.9, 0.9, 0.8, 0.9]) | {"settings": {"eps": 1e-3}, "loss": falling(2.3, 2.0)},
+        layers("eps_share", [0.1, 0.2, 0.1, 0.9]) | {"settings": {"eps": 1e-3}, "loss": falling(2.3, 2.0)},
+    ),
+    "D302": (
+        {"settings": {"beta2": 0.9999}, "steps": 300, "count": 100},
+        {"settings": {"beta2": 0.9999}, "steps": 30000, "count": 100},
+    ),
+    "D303": (
+        {"settings": {"rule": "adam", "weight_decay": 0.1}, "norm": flat(0.5)},
+        {"settings": {"rule": "adam", "weight_decay": 0.1, "decoupled": True}, "norm": flat(0.5)},
+    ),
+    "D304": (
+        {"settings": {"amsgrad": True}, "facts": {"amsgrad": 30.0}, "norm": spike(40, 1000.0)},
+        {"settings": {"amsgrad": True}, "facts": {"amsgrad": 1.3}, "norm": spike(40, 1000.0)},
+    ),
+    "D305": ({"facts": {"moments_lost": [151, 1, 150]}}, {}),
+    "D401": (
+        {"norm": flat(5.0), "settings": {"clip_grad_norm": 0.01}},
+        {"norm": flat(5.0), "settings": {"clip_grad_norm": 2.0}},
+    ),
+    "D402": (
+        {"settings": {"clip_grad_norm": 1000.0}},
+        {"settings": {"clip_grad_norm": 5.0}},
+    ),
+    "D501": (
+        layers("grad_norm", [1e-7, 1e-6, 1e-4, 1e-2, 0.5]) | {"loss": flat(2.3)},
+        layers("grad_norm", [0.05, 0.1, 0.2, 0.3, 0.5]) | {"loss": flat(2.3)},
+    ),
+    "D502": ({"facts": {"dead": [["relu number 1", 0.9]]}}, {"facts": {"dead": [["relu number 1", 0.3]]}}),
+    "D503": (
+        {"facts": {"saturated": [["sigmoid number 1", 0.9]]}},
+        {"facts": {"saturated": [["sigmoid number 1", 0.2]]}},
+    ),
+    "D504": (layers("grad_norm", [0.5, math.nan, 0.5, 0.5]), layers("grad_norm", [0.5, 1e-9, 0.5, 0.5])),
+    "D505": (
+        {"facts": {"parameters": {"frozen": ["0.weight"], "missing": [], "frozen_share": 0.2, "all": 6}}},
+        {"facts": {"parameters": {"frozen": [], "missing": [], "frozen_share": 0.0, "all": 6}}},
+    ),
+    "D506": (
+        {"facts": {"parameters": {"frozen": [], "missing": ["0.weight"], "frozen_share": 0.0, "all": 6}}},
+        {"facts": {"parameters": {"frozen": [], "missing": [], "frozen_share": 0.0, "all": 6}}},
+    ),
+    "D601": ({"facts": {"inputs": WELL | {"std": 1000.0}}}, {"facts": {"inputs": WELL | {"mean": 5.0, "std": 6.0}}}),
+    "D602": (
+        {"loss": falling(2.3, 0.1), "validate": lambda t: 2.4 + 0.005 * t, "facts": CLASSES},
+        {"loss": falling(2.3, 0.1), "validate": lambda t: 1.2 + 0.005 * t, "facts": CLASSES},
+    ),
+    "D603": (
+        {"facts": {"labels": CLASSES["labels"] | {"top_share": 0.95}}},
+        {"facts": CLASSES},
+    ),
+    "D604": (
+        {"facts": {"inputs": WELL, "eval_inputs": WELL | {"std": 4.0}}},
+        {"facts": {"inputs": WELL, "eval_inputs": WELL | {"std": 1.3, "mean": 0.1}}},
+    ),
+    "D605": ({"facts": {"evaluated_in_train_mode": [20, "Dropout"]}}, {}),
+    "D606": (
+        {"facts": {"accumulation": {"passes": 4, "loss": "cross-entropy", "share": 0.97}}},
+        {"facts": {"accumulation": {"passes": 4, "loss": "cross-entropy", "share": 0.25}}},
+    ),
+    "D701": (
+        {"validate": lambda t: 0.9 + (t - 60) ** 2 / 20000, "loss": falling(2.3, 0.01)},
+        {"validate": lambda t: 0.9 + (t - 190) ** 2 / 20000, "loss": falling(2.3, 0.01)},
+    ),
+    "D702": (
+        {"loss": falling(2.3, 1.6, 20), "count": 400, "validate": falling(2.3, 1.62, 20)},
+        {"loss": falling(2.3, 0.2, 60), "count": 400, "validate": falling(2.3, 0.25, 60)},
+    ),
+    "D703": ({"loss": falling(2.3, 1.9, 5), "count": 300}, {"loss": falling(2.3, 0.3, 90), "count": 300}),
+}
+
+
+@pytest.mark.parametrize("code", [kind.code for kind in KINDS])
+def test_on_one_that_has_it_and_the_nearest_that_is_well(code: str) -> None:
+    sick, well = CASES[code]
+    found = told(**sick).findings
+    assert code in [finding.code for finding in found], [finding.line for finding in found]
+    finding = next(finding for finding in found if finding.code == code)
+    assert finding.severity in SEVERITIES and 0 < finding.confidence <= 1
+    assert finding.evidence and finding.cause and finding.remedy.text.endswith(".")
+    told_well = told(**well).findings
+    assert code not in [finding.code for finding in told_well], [finding.line for finding in told_well]
+
+
+def test_a_healthy_run_has_none() -> None:
+    doctor = told(falling(), 400, 400, lr=lambda t: 1e-3 * (1 - t / 400), validate=falling(2.4, 0.3), facts=CLASSES)
+    assert doctor.findings == []
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.6])
+def test_noise_is_no_ailment(noise: float) -> None:
+    doctor = told(falling(2.3, 0.6), 600, 600, noise=noise, lr=lambda t: 1e-3 * (1 - t / 600))
+    assert doctor.findings == []
+
+
+def test_codes_and_names_are_one_each() -> None:
+    assert len({kind.code for kind in KINDS}) == len({kind.name for kind in KINDS}) == len(KINDS) == len(CASES)
+    codes = {kind.code for kind in KINDS}
+    assert all(code in codes for kind in KINDS for code in kind.explains)
+
+
+def test_what_explains_what_has_no_circle() -> None:
+    from adamas.doctor.diagnosis import _above
+
+    for kind in KINDS:
+        seen = [kind]
+        while above := _above(seen[-1], KINDS):
+            assert above not in [one.code for one in seen], [one.code for one in seen]
+            seen.append(next(one for one in KINDS if one.code == above))
+
+
+def test_remedies_have_values_of_the_run() -> None:
+    def cure(code: str) -> dict[str, Any]:
+        return next(f for f in told(**CASES[code][0]).findings if f.code == code).remedy.settings
+
+    assert cure("D201") == {"lr": 0.002}  # 0.3 · 3e-3 / 0.5
+    assert cure("D202") == {"lr": 0.1}  # a hundred times, as 1e-5 is below 1e-3
+    assert cure("D204") == {"schedule_steps": 200}
+    assert cure("D302") == {"beta2": 0.97}
+    assert cure("D401") == {"clip_grad_norm": 10.0}
+    assert cure("D606") == {"divide_by": 4}
+    assert cure("D701")["stop_at"] == 60
+
+
+def test_the_root_speaks_first_and_the_rest_hangs_under_it() -> None:
+    facts = {"inputs": WELL | {"std": 1000.0}, "dead": [["relu number 1", 0.9]]}
+    doctor = told(lambda t: 2.3 if t == 0 else 90.0, 100, ratio=flat(0.5), facts=facts)
+    first = doctor.findings[0]
+    assert first.code == "D601"
+    assert {"D201", "D502"} <= {finding.code for finding in first.consequences}
+    assert [finding.code for finding in doctor.findings[1:]] == [finding.code for finding in first.consequences]
+
+
+def test_it_does_not_flicker() -> None:
+    doctor = Doctor(settings={"rule": "adamw", "lr": 1e-3})
+    opened: list[str] = []
+    doctor._say = opened.append
+    for i in range(60):  # now above what opens it, now between that and what clears it
+        told(count=10, facts={"saturated": [["tanh number 1", 0.62 if i % 2 else 0.5]]}, doctor=doctor)
+        doctor.check()
+    said = [line for line in opened if "D503" in line]
+    assert len(said) <= 1
+
+
+def test_it_clears_when_it_is_over_and_says_so_once() -> None:
+    doctor = Doctor(settings={"rule": "adamw", "lr": 1e-3})
+    said: list[str] = []
+    doctor._say = said.append
+    told(count=60, facts={"saturated": [["tanh number 1", 0.9]]}, doctor=doctor)
+    assert [finding.code for finding in doctor.findings] == ["D503"]
+    told(count=60, facts={"saturated": [["tanh number 1", 0.1]]}, doctor=doctor)
+    assert doctor.findings == []
+    assert [finding.code for finding in doctor.cleared] == ["D503"]
+    assert len(said) == 2 and said[0].startswith("step ") and said[1].endswith("cleared.")
+
+
+def test_what_has_happened_stays() -> None:
+    doctor = told(**CASES["D105"][0])
+    told(count=2000, doctor=doctor)
+    assert "D105" in [finding.code for finding in doctor.findings]
+
+
+def test_a_history_without_measures_says_nothing_that_needs_them() -> None:
+    doctor = Doctor()
+    for t in range(300):
+        doctor.observe(falling()(t) * (1 + 0.05 * float(np.sin(t * t))))
+    assert doctor.findings == []
