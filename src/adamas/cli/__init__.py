@@ -14,6 +14,7 @@ COMMANDS = {
     "animate": "Show the paths of optimizers on a surface: a page to play with, a GIF, a film or a strip.",
     "bench": "Time a step of AdamW on your own shapes, against every library that is installed.",
     "check": "Check a training before it is begun: data, labels, model, optimizer, schedule.",
+    "doctor": "Say what ails a training, from its log.",
     "find-lr": "Find a learning rate for a problem and an optimizer.",
     "plan": "Say what an optimizer keeps and moves on each device, in bytes.",
     "race": "Train a problem with several optimizers and say which wins.",

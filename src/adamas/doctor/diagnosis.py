@@ -9,7 +9,7 @@ from adamas.doctor.run import Look, Run
 #: From the worst on. A note is worth knowing and no ailment.
 SEVERITIES = ("error", "warning", "note")
 
-PAGE = "https://adamas.readthedocs.io/en/latest/doctor.html"
+PAGE = "docs/doctor.md"
 
 #: Checks in a row without its condition after which a finding is cleared.
 CALM = 3
@@ -98,7 +98,7 @@ class Finding:
 
     @property
     def url(self) -> str:
-        """Of its section in the documentation."""
+        """Of its section in the documentation, from the root of the project."""
         return f"{PAGE}#{self.code.lower()}-{self.name}"
 
     @property

@@ -272,7 +272,7 @@ def said(finding: Finding) -> str:
     """The line of a finding that was opened or cleared."""
     if finding.cleared is not None:
         return f"step {finding.cleared}  {finding.code} {finding.name}: cleared."
-    return f"{finding.line} {finding.remedy.text}"
+    return f"{finding.line}. {finding.remedy.text}"
 
 
 def next_check(step: int) -> int:

@@ -15,7 +15,7 @@ from torch.utils.data import SequentialSampler
 
 from adamas import doctor
 from adamas.doctor.observer import number
-from adamas.doctor.run import TENSORS
+from adamas.doctor.run import TENSORS, median
 from adamas.errors import InputError, InputTypeError
 from adamas.schedules import Schedule
 from adamas.state import State
@@ -428,15 +428,16 @@ class Doctor(doctor.Doctor):
     def _look_at_amsgrad(self) -> None:
         if not self.run.settings.get("amsgrad"):
             return
-        ratios: list[Tensor] = []
+        held, count = 0.0, self._counted() or 0.0
         for p in self._params:
-            state = _peek(self.optimizer.state.get(p, {}))
-            top, now = state.get("max_exp_avg_sq"), state.get("exp_avg_sq")
-            if isinstance(top, Tensor) and isinstance(now, Tensor):
-                a, b = _some(top.detach()).float(), _some(now.detach()).float()
-                ratios.append((a[b > 0] / b[b > 0]).sqrt())
-        if ratios and (every := torch.cat(ratios)).numel():
-            self.note("amsgrad", float(f"{float(every.median()):.3g}"))
+            top = _peek(self.optimizer.state.get(p, {})).get("max_exp_avg_sq")
+            if isinstance(top, Tensor) and top.numel():
+                held += float(_some(top.detach()).double().mean()) * top.numel()
+        norms = self.run.history.rows[-30:, 3]
+        late = median(norms)
+        if held > 0 and count and late > 0:
+            corrected = held / (1 - self.run.settings["beta2"] ** count)
+            self.note("amsgrad", float(f"{math.sqrt(corrected) / late:.3g}"))
 
     def close(self) -> None:
         """The run is over: examine it once more, take the hooks away, and close the log."""

@@ -8,11 +8,9 @@ from adamas.doctor.run import Look, median
 
 def examine(look: Look, standing: bool) -> Found | None:
     ratio = look.facts.get("amsgrad")
-    if not look.settings.get("amsgrad") or not ratio or ratio < (4 if standing else 6):
+    if not look.settings.get("amsgrad") or not ratio or ratio < (2 if standing else 3):
         return None
-    norms = look["raw_norm"]
-    if np.isfinite(norms).sum() < 15:
-        norms = look["grad_norm"]
+    norms = np.fmax(look["raw_norm"], look["grad_norm"])
     fine = np.isfinite(norms)
     at, norms = look["step"][fine], norms[fine]
     if len(norms) < 15:
@@ -22,7 +20,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     if spike < 10:
         return None
     return Found(
-        f"√(max v/v) is {ratio:.3g} in the median coordinate since ‖g‖ was {spike:.3g} times its median at step "
+        f"√(max v) is {ratio:.3g} times what the gradients are now, since ‖g‖ was {spike:.3g} times its median at step "
         f"{int(at[top])}",
         "AMSGrad divides by the largest v it has seen; after one spike all steps are too small for ever",
         Remedy(

@@ -12,9 +12,7 @@ from adamas.doctor.run import Look, median
 def examine(look: Look, standing: bool) -> Found | None:
     if look.settings.get("clip_grad_norm"):
         return None
-    norms = look["raw_norm"]
-    if np.isfinite(norms).sum() < 10:
-        norms = look["grad_norm"]
+    norms = np.fmax(look["raw_norm"], look["grad_norm"])
     finite = np.isfinite(norms)
     at, norms = look["step"][finite], norms[finite]
     if len(norms) < 15:

@@ -17,6 +17,8 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     noise = 1.4826 * median(np.abs(np.diff(values))) if len(values) > 6 else 0.0
     rise = (late - best) / max(abs(best), 1e-30)
+    if late - best < 0.02 * abs(look.first):
+        return None  # a rise of almost nothing
     if rise < (0.05 if standing else 0.1) or late - best < 2 * min(noise, 0.5 * abs(late - best)):
         return None
     then, now = look.train_at(float(at[b])), look.train_at(float(at[-1]))

@@ -37,7 +37,7 @@ def examine(look: Look, standing: bool) -> Found | None:
             {"schedule": "cosine", "schedule_steps": look.steps},
         ),
         0.8 if moves else 0.5,
-        "warning" if moves or restless else "note",
+        "warning" if moves else "note",
     )
 
 

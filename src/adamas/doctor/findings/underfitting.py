@@ -36,7 +36,7 @@ def examine(look: Look, standing: bool) -> Found | None:
             {"wider": True},
         ),
         0.65,
-        "warning" if left > 0.5 else "note",
+        "warning" if left > 0.8 else "note",
     )
 
 

@@ -11,9 +11,9 @@ def examine(look: Look, standing: bool) -> Found | None:
     norms = look.tensors("grad_norm")
     if len(norms) < 3 or look.count < 10 or not np.isfinite(norms).any():
         return None
-    never = ~((norms > 0) | np.isinf(norms)).any(axis=0)
+    never = [not bool(column.any()) for column in ((norms > 0) | np.isinf(norms)).T]
     frozen = set(look.facts.get("parameters", {}).get("frozen", []))
-    names = [name for name, out in zip(look.names, never.tolist(), strict=True) if out and name not in frozen]
+    names = [name for name, out in zip(look.names, never, strict=True) if out and name not in frozen]
     if not names or len(names) == len(look.names):
         return None
     return Found(

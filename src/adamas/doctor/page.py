@@ -1,0 +1,116 @@
+"""The page of a run: what ails it, and its curves with the moments marked; one file that asks nobody for anything."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from adamas.doctor.diagnosis import Finding
+from adamas.doctor.report import roots, summary, verdict
+from adamas.doctor.run import Floats, Look, Run, median
+from adamas.pages import Axis, Chart, Html, Mark, Series, View, element, markup, page, place, table
+
+#: Points of a curve; more are put together by their medians.
+POINTS = 600
+
+
+def doctor_page(name: str, run: Run, findings: Sequence[Finding], cleared: Sequence[Finding]) -> str:
+    """The page.
+
+    Args:
+        name: of the run.
+    """
+    look = Look(run)
+    first = roots(findings)
+    charts = _charts(look, findings, cleared)
+    title = "Nothing ails this run" if not first else f"{first[0].code} {first[0].name}"
+    body = markup(
+        element("p", f"Doctor: {name}", class_="over"),
+        element("h1", title),
+        element("p", verdict(findings), class_="lead"),
+        element("p", summary(run), class_="note"),
+        *(_finding(finding) for finding in first),
+        element("h2", "Curves") if charts else None,
+        *(place(key, caption) for key, (_, caption) in charts.items()),
+        element("h2", "Moments") if findings or cleared else None,
+        _moments(findings, cleared) if findings or cleared else None,
+    )
+    return page(f"{name}: {title}", body, {key: chart for key, (chart, _) in charts.items()})
+
+
+def _finding(finding: Finding) -> Html:
+    sure = f"since step {finding.step}, {finding.confidence:.0%} sure"
+    return markup(
+        element("h2", f"{finding.code} {finding.name}"),
+        element("p", f"{finding.severity}, {sure}", class_="note"),
+        element("p", element("strong", "Seen. "), finding.evidence, "."),
+        element("p", element("strong", "Cause. "), finding.cause, "."),
+        element("p", element("strong", "Do. "), finding.remedy.text),
+        element("ul", *(element("li", f"{b.code} {b.name}: {b.evidence}.") for b in finding.consequences))
+        if finding.consequences
+        else None,
+    )
+
+
+def _moments(findings: Sequence[Finding], cleared: Sequence[Finding]) -> Html:
+    every = sorted([*findings, *cleared], key=lambda finding: finding.step)
+    rows = [[f.code, f.name, f.severity, f.step, "–" if f.cleared is None else f.cleared, f.evidence] for f in every]
+    return table("When each was opened and cleared", ["code", "name", "severity", "opened", "cleared", "seen"], rows)
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    fine = np.isfinite(y)
+    x, y = x[fine], y[fine]
+    if len(x) <= POINTS:
+        return x.tolist(), y.tolist()
+    parts = np.array_split(np.arange(len(x)), POINTS)
+    return [float(x[part[0]]) for part in parts], [median(y[part]) for part in parts]
+
+
+def _charts(look: Look, findings: Sequence[Finding], cleared: Sequence[Finding]) -> dict[str, tuple[Chart, str]]:
+    marks: dict[int, list[str]] = {}
+    for finding in (*findings, *cleared):
+        marks.setdefault(finding.step, []).append(finding.code)
+    moments = [Mark("x", [step], " ".join(codes)) for step, codes in sorted(marks.items())]
+    steps = look["step"]
+    if not len(steps):
+        return {}
+    x = Axis("step", float(steps[0]), max(float(steps[-1]), float(steps[0]) + 1))
+    at, values = look.validations
+    losses = [Series("training loss", *_thinned(steps, look["loss"]), colour=0, faint=len(at) > 0)]
+    if len(at):
+        losses.append(Series("validation loss", at.tolist(), values.tolist(), colour=1, points=True))
+    charts: dict[str, tuple[Chart, str]] = {}
+    for key, label, series, told in (
+        ("loss", "loss", losses, "Upright lines are the moments at which findings were opened, by their codes."),
+        ("moved", "‖Δθ‖ / ‖θ‖", [_ratio(look)], "What part of itself a step moves the weights by; 1e-3 is usual."),
+        ("norm", "‖g‖", _norms(look), "The norm of all gradients together."),
+        ("lr", "η", [Series("η", *_thinned(steps, look["lr"]), colour=4)], "The learning rate."),
+    ):
+        shown = [one for one in series if one.y]
+        heights = [float(v) for one in shown for v in one.y if v is not None]
+        if heights:
+            view = View(label, _axis(label, heights), shown, moments)
+            charts[key] = Chart(f"{label} over the steps, with the moments of the findings", x, "step", [view]), told
+    return charts
+
+
+def _ratio(look: Look) -> Series:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = look["update_norm"] / look["param_norm"]
+    return Series("‖Δθ‖ / ‖θ‖", *_thinned(look["step"], ratios), colour=2)
+
+
+def _norms(look: Look) -> list[Series]:
+    raw = Series("‖g‖", *_thinned(look["step"], look["raw_norm"]), colour=3)
+    coming = Series("‖g‖ after clipping", *_thinned(look["step"], look["grad_norm"]), colour=5)
+    return [raw, coming] if look.settings.get("clip_grad_norm") else [coming]
+
+
+def _axis(label: str, heights: list[float]) -> Axis:
+    low, high = min(heights), max(heights)
+    if low > 0 and high > low:
+        room = (high / low) ** 0.05
+        return Axis(label, low / room, high * room, log=high / low > 30)
+    room = 0.05 * (high - low) or max(abs(high), 1.0) * 0.1
+    return Axis(label, low - room, high + room if math.isfinite(high + room) else high)

@@ -1,0 +1,185 @@
+"""The log of a run: cut anywhere, gone on with, thinned, replayed; and what else gets the numbers."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adamas.cli import main
+from adamas.doctor import Doctor, replay
+from adamas.doctor.journal import Journal, lines
+from adamas.doctor.run import COLUMNS
+from adamas.errors import InputError
+from tests.doctor.histories import falling, told
+
+
+def written(path: Path, **run: Any) -> Doctor:
+    doctor = Doctor(steps=200, settings={"rule": "adamw", "lr": 1e-3}, log=path)
+    told(doctor=doctor, **run)
+    doctor.close()
+    return doctor
+
+
+def test_cut_at_every_byte_it_is_read_up_to_the_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    written(path, count=40, validate=falling(2.4, 0.3))
+    whole = path.read_bytes()
+    every = [json.loads(line) for line in whole.splitlines()]
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(ends[-5], len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        assert list(lines(path)) == every[: sum(end <= cut for end in ends)]
+        replay(path)
+
+
+def test_a_run_that_is_taken_up_again_goes_on_in_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    written(path, count=50)
+    with path.open("ab") as file:
+        file.write(b'{"step":51,"lo')  # by a kill
+    again = Doctor(settings={"rule": "adamw", "lr": 1e-3}, log=path)
+    assert again.run.step == 50 and again.run.setup["steps"] == 200
+    again.observe(0.5)
+    again.close()
+    run, _ = replay(path)
+    assert (run.count, run.step) == (51, 51)
+
+
+def test_replayed_it_finds_what_was_found(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    doctor = written(path, loss=lambda t: 2.3 if t == 0 else 9 + 3 * math.sin(t), ratio=lambda t: 0.5)
+    _, diagnosis = replay(path)
+    live = [(finding.code, finding.step) for finding in doctor.findings]
+    assert live and [(finding.code, finding.step) for finding in diagnosis.findings] == live
+
+
+def test_a_killed_process_loses_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    code = (
+        "import os, sys; from adamas.doctor import Doctor\n"
+        "doctor = Doctor(log=sys.argv[1])\n"
+        "for t in range(25): doctor.observe(1.0)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert replay(path)[0].count == 25
+
+
+def test_it_stays_below_its_limit_and_keeps_what_matters(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    journal = Journal(path, limit=20_000)
+    journal.begin({})
+    for t in range(5000):
+        row = [math.nan] * len(COLUMNS)
+        row[0], row[1] = float(t + 1), math.inf if t == 777 else 1.0
+        journal.step(row)
+    journal.close()
+    assert path.stat().st_size <= 20_000
+    run, _ = replay(path)
+    assert run.broken == [(778, "loss")]
+    steps = run.history.rows[:, 0]
+    assert steps[0] < 200 and steps[-1] > 4800 and len(steps) > 100
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_losses_that_are_no_number_are_kept_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    with Doctor(log=path) as doctor:
+        for loss in (1.0, math.nan, math.inf):
+            doctor.observe(loss)
+    text = path.read_text()
+    assert '"loss":"nan"' in text and '"loss":"inf"' in text and ":NaN" not in text
+    assert math.isnan(replay(path)[0].history.rows[1, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "does not begin as a doctor's log does"),
+        ('{"step": 1}\n', "does not begin as a doctor's log does"),
+        ('{"doctor": 1, "setup": {}}\nnonsense\n{"step": 2, "loss": 1}\n', "is damaged in line 2"),
+        ('{"doctor": 1, "setup": {}}\n[1]\n', "is damaged in line 2"),
+        ('{"doctor": 1, "setup": {}}\n{"step": "x", "loss": 1}\n', "is damaged in line 2"),
+    ],
+)
+def test_what_is_no_log_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        replay(path)
+
+
+def test_trackers_of_three_shapes_get_the_numbers(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    class Board:
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            got.append((name, value, step))
+
+    class Wandb:
+        def log(self, numbers: dict[str, float], step: int) -> None:
+            got.append((numbers["doctor/loss"], step))
+
+    doctor = Doctor(to=[Board(), Wandb(), lambda numbers, step: got.append((sorted(numbers), step))])
+    doctor.observe(0.5, lr=0.1)
+    assert ("doctor/loss", 0.5, 1) in got and (0.5, 1) in got
+    with pytest.raises(InputError, match="A int takes no numbers"):
+        Doctor(to=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: Doctor(steps=0), "Invalid steps value: 0"),
+        (lambda: Doctor(every=1.5), "Invalid every value: 1.5"),
+        (lambda: Doctor(log="/nowhere/run.jsonl"), "There is no folder /nowhere"),
+        (lambda: Doctor().observe("low"), "Invalid loss: str"),
+        (lambda: Doctor().observe(val_accuracy=0.5), "A validation needs its val_loss"),
+    ],
+)
+def test_bad_input_is_refused(call: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        call()
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, page = tmp_path / "run.jsonl", tmp_path / "run.html"
+    written(path, loss=lambda t: 2.3 if t == 0 else 9 + 3 * math.sin(t), ratio=lambda t: 0.5)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(path), "-o", str(page)])
+    assert ended.value.code == 1
+    out = capsys.readouterr().out
+    assert "D201 lr-too-high" in out and "Timeline:" in out
+    text = page.read_text()
+    assert "D201" in text and "http" not in text.replace("http-equiv", "").partition("uPlot")[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(path), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["findings"][0]["code"] == "D201" and told["findings"][0]["remedy"]["settings"]["lr"] > 0
+
+
+def test_a_healthy_run_ends_with_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.jsonl"
+    written(path)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(path)])
+    assert ended.value.code == 0
+    assert "Nothing ails this run." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["nowhere.jsonl"], "There is no file nowhere.jsonl"),
+        (["x.jsonl", "-o", "x.png"], "the timeline is a page"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(args: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *args])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and sentence in err and err.count("\n") == 1

@@ -1,0 +1,284 @@
+"""What the doctor of torch sees by itself, in small trainings."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import adamas.torch  # noqa: E402
+from adamas.errors import InputError  # noqa: E402
+from adamas.torch import Doctor  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def mlp(*inside: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(10, 32), nn.ReLU(), *inside, nn.Linear(32, 3))
+
+
+def train(
+    make: Callable[[Any], Any],
+    model: nn.Module | None = None,
+    steps: int = 80,
+    *,
+    inputs: Callable[[Any], Any] = lambda x: x,
+    labels: Callable[[Any], Any] = lambda y: y,
+    evaluate: Callable[[nn.Module], Any] = nn.Module.eval,
+    shuffle: bool = True,
+    passes: int = 1,
+    divide: bool = True,
+    before_step: Callable[[int, Any], Any] = lambda t, opt: None,
+    after_loss: Callable[[int, Any], Any] = lambda t, loss: loss,
+    **given: Any,
+) -> Doctor:
+    torch.manual_seed(0)
+    x = torch.randn(512, 10)
+    y = (x @ torch.randn(10, 3)).argmax(1)
+    x, y = inputs(x), labels(y)
+    torch.manual_seed(1)
+    model = mlp() if model is None else model
+    opt = make(model)
+    doctor = Doctor(model, opt, steps=steps, **given)
+    at, order = 512, torch.arange(512)
+    for t in range(steps):
+        opt.zero_grad()
+        for _ in range(passes):
+            if at + 32 > 448:
+                at = 0
+                order = torch.randperm(448) if shuffle else torch.arange(448)
+            rows = order[at : at + 32]
+            at += 32
+            loss = after_loss(t, functional.cross_entropy(model(x[rows]), y[rows]))
+            (loss / passes if divide else loss).backward()
+        before_step(t, opt)
+        opt.step()
+        doctor.observe(loss, batch=(x[rows], y[rows]))
+        if t % 20 == 19:
+            evaluate(model)
+            with torch.no_grad():
+                value = functional.cross_entropy(model(x[448:]), y[448:])
+            model.train()
+            doctor.observe(val_loss=value)
+    doctor.close()
+    return doctor
+
+
+def codes(doctor: Doctor) -> list[str]:
+    return [finding.code for finding in doctor.findings if finding.severity != "note"]
+
+
+def adam(model: nn.Module) -> Any:
+    return torch.optim.Adam(model.parameters(), lr=2e-3)
+
+
+def adamas_adam(model: nn.Module) -> Any:
+    return adamas.torch.AdamW(model.parameters(), lr=2e-3)
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam, lambda m: torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9)])
+def test_a_healthy_training_is_not_warned_about(make: Any) -> None:
+    assert codes(train(make)) == []
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_a_training_in_parts_that_divides_is_healthy(make: Any) -> None:
+    assert codes(train(make, passes=4)) == []
+
+
+def test_its_own_numbers_agree_with_those_of_the_steps_telemetry() -> None:
+    ours, theirs = train(adamas_adam, steps=12), train(lambda m: torch.optim.AdamW(m.parameters(), lr=2e-3), steps=12)
+    a, b = ours.run.history.rows[:10, 3:6], theirs.run.history.rows[:10, 3:6]
+    assert torch.allclose(torch.tensor(a), torch.tensor(b), rtol=2e-3)
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_dropout_that_is_left_on(make: Any) -> None:
+    assert codes(train(make, mlp(nn.Dropout(0.5)), evaluate=lambda m: m))[0] == "D605"
+    assert "D605" not in codes(train(make, mlp(nn.Dropout(0.5))))
+
+
+def test_batch_norm_without_dropout_in_training_mode_is_told_as_well() -> None:
+    found = train(adam, mlp(nn.BatchNorm1d(32)), evaluate=lambda m: m).findings[0]
+    assert found.code == "D605" and "BatchNorm1d" in found.evidence
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_inputs_a_thousand_times_too_large(make: Any) -> None:
+    assert codes(train(make, inputs=lambda x: x * 1000))[0] == "D601"
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_a_loss_that_is_not_divided(make: Any) -> None:
+    finding = train(make, passes=4, divide=False).findings[0]
+    assert (finding.code, finding.remedy.settings) == ("D606", {"divide_by": 4})
+
+
+def test_a_frozen_layer_and_a_missing_one() -> None:
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    assert codes(train(adam, model))[0] == "D505"
+    left_out = train(lambda m: torch.optim.Adam(m[2].parameters(), lr=2e-3)).findings[0]
+    assert left_out.remedy.settings == {"add_parameters": ["0.weight", "0.bias"]}
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_moments_that_are_lost(make: Any) -> None:
+    doctor = train(make, before_step=lambda t, opt: opt.state.clear() if t == 50 else None)
+    assert codes(doctor)[0] == "D305"
+
+
+def test_a_resume_without_the_optimizers_state() -> None:
+    model = mlp()
+    opt = adam(model)
+    doctor = Doctor(model, opt)
+    for step in range(401, 430):
+        opt.zero_grad()
+        loss = model(torch.randn(16, 10)).square().mean()
+        loss.backward()
+        opt.step()
+        doctor.observe(loss, step=step)
+    assert codes(doctor)[0] == "D305"
+
+
+def test_the_order_of_batches() -> None:
+    assert codes(train(adam, shuffle=False))[0] == "D603"
+    assert codes(train(adam, shuffle=False, labels=lambda y: y.sort().values))[0] == "D603"
+
+
+def test_dead_and_saturated_units() -> None:
+    model = mlp()
+    nn.init.constant_(model[0].bias, -20.0)
+    assert "D502" in codes(train(adam, model))[:2]
+    model = nn.Sequential(nn.Linear(10, 32), nn.Sigmoid(), nn.Linear(32, 3))
+    nn.init.normal_(model[0].weight, std=10.0)
+    assert "D503" in codes(train(adam, model))[:2]
+
+
+@pytest.mark.parametrize("make", [adam, adamas_adam])
+def test_one_batch_without_a_finite_loss(make: Any) -> None:
+    doctor = train(make, after_loss=lambda t, loss: loss * math.nan if t == 33 else loss)
+    finding = doctor.findings[0]
+    assert finding.code == "D101" and "step 34" in finding.evidence
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, adamas.torch.AdamW])
+def test_eps_over_tiny_gradients(make: Any) -> None:
+    doctor = train(lambda m: make(m.parameters(), lr=2e-3, eps=1e-3), after_loss=lambda t, loss: loss * 1e-4)
+    assert "D301" in codes(doctor)[:2]
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, adamas.torch.Adam])
+def test_amsgrad_after_a_spike(make: Any) -> None:
+    def spike(t: int, opt: Any) -> None:
+        if t == 20:
+            for p in opt.param_groups[0]["params"]:
+                p.grad.mul_(1e4)
+
+    assert codes(train(lambda m: make(m.parameters(), lr=2e-3, amsgrad=True), before_step=spike))[0] == "D304"
+
+
+def test_clipping_far_too_low_by_the_loop_itself_and_by_the_step() -> None:
+    def clip(t: int, opt: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(opt.param_groups[0]["params"], 1e-3)
+
+    # What it was before is seen without being told.
+    assert "D401" in codes(train(lambda m: torch.optim.SGD(m.parameters(), lr=0.05), before_step=clip))[:2]
+    ours = train(lambda m: adamas.torch.SGD(m.parameters(), lr=0.05, clip_grad_norm=1e-3))
+    assert "D401" in codes(ours)[:2]
+
+
+def test_a_schedule_is_asked_ahead() -> None:
+    from adamas.schedules import cosine
+
+    torch.manual_seed(0)
+    doctor = train(adam, steps=40, schedule=cosine(4))
+    assert "D204" in codes(doctor)
+
+
+def test_nothing_is_left_behind_and_nothing_is_changed() -> None:
+    def weights(watched: bool) -> Any:
+        torch.manual_seed(3)
+        model = mlp(nn.Dropout(0.3))
+        opt = adam(model)
+        doctor = Doctor(model, opt, probe_every=2) if watched else None
+        for _ in range(12):
+            opt.zero_grad()
+            loss = model(torch.randn(16, 10)).square().mean()
+            loss.backward()
+            opt.step()
+            if doctor is not None:
+                doctor.observe(loss)
+        if doctor is not None:
+            doctor.close()
+            assert not (model._forward_hooks or model._forward_pre_hooks)
+            assert not (opt._optimizer_step_pre_hooks or opt._optimizer_step_post_hooks)
+            assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert weights(True).equal(weights(False))
+
+
+def test_an_exception_in_a_forward_pass_ends_the_probe() -> None:
+    model = mlp()
+    doctor = Doctor(model, adam(model), probe_every=1)
+    with pytest.raises(RuntimeError):
+        model(torch.randn(2, 3))
+    assert doctor._mode is None
+    model(torch.randn(2, 10))
+    doctor.close()
+
+
+def test_a_usual_step_costs_few_calls() -> None:
+    model = mlp()
+    opt = adamas_adam(model)
+    doctor = Doctor(model, opt, log=None)
+    x = torch.randn(16, 10)
+    counted = 0
+
+    def count(frame: Any, event: str, arg: Any) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    per_step: list[int] = []
+    for _ in range(220):
+        opt.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        opt.step()
+        counted = 0
+        sys.setprofile(count)
+        doctor.observe(loss)
+        sys.setprofile(None)
+        per_step.append(counted)
+    assert sorted(per_step)[110] < 60  # the usual step
+    assert sum(per_step[20:]) / 200 < 400  # with the examinations
+    doctor.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda m: Doctor(3, adam(m)), "The model is a int"),
+        (lambda m: Doctor(m, 3), "A int is no torch optimizer"),
+        (lambda m: Doctor(m, adam(m), probe_every=-1), "Invalid probe_every value: -1"),
+        (lambda m: Doctor(m, adam(m), clip_grad_norm="much"), "Invalid clip_grad_norm: str"),
+    ],
+)
+def test_bad_input_is_refused(call: Any, sentence: str) -> None:
+    model = mlp()
+    with pytest.raises(InputError, match=sentence):
+        call(model)
+    assert not model._forward_hooks
