@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.run import Look, median
 
@@ -19,7 +21,8 @@ def examine(look: Look, standing: bool) -> Found | None:
     norms = look["raw_norm"][(look["step"] < step) & (look["raw_norm"] < math.inf)]
     if len(norms) >= 5 and norms[-3:].max() > 30 * median(norms):
         return None
-    ratios = look["update_norm"] / look["param_norm"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = look["update_norm"] / look["param_norm"]
     ratios = ratios[(look["step"] < step) & (ratios < math.inf)]
     if len(ratios) and median(ratios[-3:]) > 0.3:
         return None

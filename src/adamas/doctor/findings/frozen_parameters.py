@@ -1,10 +1,8 @@
 """Parameters that cannot change: requires_grad is off, or their η is 0."""
 
-import numpy as np
-
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import listed
-from adamas.doctor.run import Look
+from adamas.doctor.run import Look, median
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -14,7 +12,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     told = f"requires_grad is off for {listed(names)}, {len(names)} of {known.get('all', 0)} parameters"
     update, norms = look.tensors("update_norm"), look.tensors("grad_norm")
     if not names and len(update) >= 3 and look.lr > 0:
-        usual = np.nanmedian(norms[-3:], axis=1, keepdims=True)  # what is far below it may be lost in rounding
+        usual = median(norms[-3:])  # what is far below it may be lost in rounding
         still = (update[-3:] == 0).all(axis=0) & (norms[-3:] > 1e-3 * usual).all(axis=0)
         if still.any() and not still.all():
             names = [name for name, is_still in zip(look.names, still, strict=True) if is_still]
