@@ -370,6 +370,18 @@ MUTANTS = [
         "and self.arrays.look(params, grads, plan.sight) >= 0",
     ),
     Mutant(
+        "changes that autograd does not hear of",
+        "addresses.py",
+        "            told += 1\n    return told",
+        "            told += 1\n    return n",
+    ),
+    Mutant(
+        "changes counted where nothing is changed",
+        "addresses.py",
+        "        versions[i] = 0\n        if api[9]",
+        "        if api[9]",
+    ),
+    Mutant(
         "stale addresses of gradients",
         OPTIMIZER,
         "np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])",

@@ -43,7 +43,7 @@ def fingerprint(thing, api, tensor):
 # What follows the room for a DLTensor in the API table: the places of `adamas.torch.layout.Layout`, and the size of an
 # element by the number of its dtype.
 STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 20, 21, 22, 23, 24, 25, 26, 27
-PLAIN, NONE, FREED, SIZES, ENTRIES = 28, 29, 30, 31, 64
+VERSIONS, COUNT, PLAIN, NONE, FREED, SIZES, ENTRIES = 28, 29, 30, 31, 32, 33, 64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -104,10 +104,11 @@ def ask(hints, i):
 
 @njit("void(int64[:], int64, int64[:], int64, int64, int64, int64)", cache=CACHE)
 def remember(hints, i, api, param, body, notes, grad):
-    """Note where a parameter's memory lies, for `ask`: object, tensor, storage, autograd's notes, version, gradient."""
+    """Note where a parameter's memory lies, for `ask`: object, tensor, storage, autograd's notes, count of changes,
+    gradient."""
     k = HINTS * i
     hints[k], hints[k + 1], hints[k + 2], hints[k + 3] = param, body, body + 64, body + 128
-    hints[k + 4], hints[k + 5], hints[k + 6] = load_int64(body + api[STORAGE]), notes, load_int64(body + 40)
+    hints[k + 4], hints[k + 5], hints[k + 6] = load_int64(body + api[STORAGE]), notes, load_int64(body + api[VERSIONS])
     hints[k + 7], hints[k + 8], hints[k + 9] = grad, grad + 64, grad + 128
     hints[k + 10] = load_int64(grad + api[STORAGE])
 
@@ -115,13 +116,14 @@ def remember(hints, i, api, param, body, notes, grad):
 # These two hold the GIL: they read Python's objects and call its C API.
 
 
-@cfunc("int64(int64, int64, int64, int64, int64, int64)", cache=CACHE)
-def look(params, n, api_, faces_, gradients_, hints_):
+@cfunc("int64(int64, int64, int64, int64, int64, int64, int64)", cache=CACHE)
+def look(params, n, api_, faces_, gradients_, hints_, versions_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
-    and gradients[i], the gradient's address. Returns how many parameters have changed their face."""
+    and gradients[i], the gradient's address; and versions[i], where the parameter's changes are counted, 0 where that
+    is not known or it will not be changed. Returns how many parameters have changed their face."""
     api, tensor = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 96, 8)
     faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
-    hints = int64_array(hints_, HINTS * n)
+    hints, versions = int64_array(hints_, HINTS * n), int64_array(versions_, n)
     for i in range(min(AHEAD, n)):
         ask(hints, i)
     changed = 0
@@ -131,6 +133,7 @@ def look(params, n, api_, faces_, gradients_, hints_):
         param = call2(api[0], params, i)
         kind = load_int64(param + 8)
         mark = grad_mark = -1
+        versions[i] = 0
         if api[9] and (kind == api[4] or kind == api[5]):
             body = load_int64(param + 16)
             mark = glance(body, api, tensor)
@@ -143,6 +146,8 @@ def look(params, n, api_, faces_, gradients_, hints_):
                 grad_mark = glance(grad, api, tensor)
                 if mark != -1 and grad_mark != -1:
                     remember(hints, i, api, param, body, notes, grad)
+                    counter = load_int64(body + api[VERSIONS])
+                    versions[i] = counter + api[COUNT] if counter != 0 else 0
         if mark == -1 or grad_mark == -1:
             mark = fingerprint(param, api, tensor)
             address = tensor[0] if mark != -1 else 0
@@ -157,6 +162,17 @@ def look(params, n, api_, faces_, gradients_, hints_):
             faces[i], faces[n + i], faces[2 * n + i], faces[3 * n + i] = param, address, mark, grad_mark
             changed += 1
     return changed
+
+
+@cfunc("int64(int64, int64)", cache=CACHE)
+def age(versions_, n):
+    """Count one change more of each parameter that tells where its changes are counted; returns how many do."""
+    versions, told = int64_array(versions_, n), 0
+    for i in range(n):
+        if versions[i] != 0:
+            fetch_add_int32(versions[i], 1)
+            told += 1
+    return told
 
 
 @cfunc("int64(int64, int64, int64, int64)", cache=CACHE)

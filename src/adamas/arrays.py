@@ -173,14 +173,16 @@ class Sight:
             kernel could not use the address, `SPARSE` for a sparse gradient.
         gradients: [params]: the gradients' addresses, which may change from step to step.
         hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
-        places: the addresses of the three.
+        versions: [params]: where the counts of a parameter's changes lie, 0 where they are not to be read in memory.
+        places: the addresses of the four.
     """
 
     def __init__(self, count: int, gradients: Ints | None = None) -> None:
         self.faces = np.zeros((4, count), np.int64)
         self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
         self.hints = np.zeros((count, 16), np.int64)
-        self.places = tuple(place(array) for array in (self.faces, self.gradients, self.hints))
+        self.versions = np.zeros(count, np.int64)
+        self.places = tuple(place(array) for array in (self.faces, self.gradients, self.hints, self.versions))
 
 
 class Arrays(Protocol):
@@ -296,8 +298,8 @@ class Arrays(Protocol):
         """Σg² of a gradient whose step is eager, in float64; of one that is sharded, over all shards."""
         ...
 
-    def changed(self, params: Sequence[Any]) -> None:
-        """The memory of these parameters was written to."""
+    def changed(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
+        """The memory of those of the parameters that are active was written to, as they were just seen."""
         ...
 
     @property

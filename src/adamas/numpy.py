@@ -148,7 +148,7 @@ class _Arrays:
     def squares(self, array: Any) -> float:
         raise NotImplementedError  # and this is asked of them alone
 
-    def changed(self, params: Sequence[Any]) -> None:
+    def changed(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
         pass
 
     @property

@@ -380,7 +380,7 @@ class Stepper:
         self._scatter(scalars, plan.counts.size, counts)
         if tasks and self.also is not None:
             self.also()
-        self.arrays.changed(params if len(plan.active) == len(params) else [params[i] for i in plan.active])
+        self.arrays.changed(params, plan.active, plan.sight)
 
     def _watch(
         self, plan: _Plan, known: Mapping[str, Any], groups: Sequence[MutableMapping[str, Any]], states: States

@@ -483,6 +483,20 @@ def test_the_version_of_a_stepped_parameter_rises():
         loss.backward()
 
 
+def test_a_step_counts_as_one_change_of_each_parameter_that_it_moves():
+    plain, still, half, sparse = (torch.nn.Parameter(torch.ones(4, 3)) for _ in range(4))
+    half.data = half.data.half()
+    plain.grad, half.grad = torch.ones_like(plain), torch.ones_like(half)
+    sparse.grad = torch.sparse_coo_tensor([[1]], torch.ones(1, 3), (4, 3), check_invariants=False)
+    params = [plain, still, half, sparse]
+    opt, view = adamas.torch.AdamW(params), plain.view(12)
+    before = [p._version for p in params]
+    for steps in (1, 2, 3):
+        opt.step()
+        assert [p._version - b for p, b in zip(params, before, strict=True)] == [steps, 0, steps, steps]
+    assert view._version == plain._version
+
+
 def test_a_tensor_learning_rate_is_read_at_each_step():
     (p,) = parameters((3,))
     lr = torch.tensor(0.5)

@@ -115,7 +115,7 @@ class TorchArrays:
     def __init__(self) -> None:
         self._api = _api()
         self._place = int(self._api.ctypes.data)
-        self._look, self._describe = helper("look", 6), helper("describe", 4)
+        self._look, self._age, self._describe = helper("look", 7), helper("age", 2), helper("describe", 4)
         self._threads = _OpenMP()
 
     def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
@@ -291,10 +291,11 @@ class TorchArrays:
             _of_all(_products(step.detach(), seen.detach()), lambda x: x.sum(dtype=_widest(x))),
         )
 
-    def changed(self, params: Sequence[Tensor]) -> None:
-        if torch.is_inference_mode_enabled():  # whose tensors have no version
-            params = [p for p in params if not p.is_inference()]
-        torch.autograd.graph.increment_version(params)
+    def changed(self, params: Sequence[Tensor], active: Ints, sight: Sight) -> None:
+        if self._age(sight.places[3], len(params)) < len(active):
+            rest = [params[i] for i in active if not sight.versions[i]]
+            # what was made in inference mode has no version
+            torch.autograd.graph.increment_version([p for p in rest if not p.is_inference()])
 
     @property
     def crew(self) -> Crew:

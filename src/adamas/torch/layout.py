@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 #: Bytes of a C++ object that are looked through.
-_TENSOR, _STORAGE, _NOTES = 184, 48, 56
+_TENSOR, _STORAGE, _NOTES, _COUNTER = 184, 48, 56, 24
 
 
 class Layout(NamedTuple):
@@ -30,6 +30,8 @@ class Layout(NamedTuple):
         keys: in a tensor, what it is dispatched by: device, sparse or not, conjugated or not, …
         data: in a storage, the address of its memory; who frees that follows.
         grad: in autograd's notes, the tensor that is the gradient.
+        versions: in a tensor, what it shares with its views beside the storage: the count of changes in place.
+        counter: in that, the count, in 32 bits.
         plain: the keys of a plain tensor on the CPU.
         none: what stands for no gradient.
         freed: who frees a plain tensor's memory. Where it is somebody else, it may not be the tensor's alone.
@@ -44,6 +46,8 @@ class Layout(NamedTuple):
     keys: int
     data: int
     grad: int
+    versions: int
+    counter: int
     plain: int
     none: int
     freed: int
@@ -66,7 +70,11 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
     leaves = [torch.nn.Parameter(torch.zeros(size)) for size in (2, 3)]
     for leaf in leaves:
         leaf.grad = torch.zeros_like(leaf)
-    plain = [*views, *kinds, *leaves]
+    twins = [torch.zeros(3) for _ in range(5)]  # which differ in how often they were changed
+    for times, twin in enumerate(twins):
+        for _ in range(3 + 2 * times):
+            twin.zero_()
+    plain = [*views, *kinds, *leaves, *twins]
     odd = [torch.zeros(3, dtype=torch.complex64).conj(), torch.zeros(3, dtype=torch.complex64).conj().imag]
     odd += [torch.zeros(3, device="meta"), _inference()]
 
@@ -100,7 +108,19 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
         for grad in range(0, _NOTES, 8)
         if all(_word(_word(_body(t) + notes) + grad) == _body(t.grad) for t in leaves)
     ]
-    if data is None or len(pairs) != 1:
+    shared = [
+        at
+        for at in range(0, _TENSOR, 8)
+        if len({_word(_body(t) + at) for t in twins}) == len(twins)
+        and all(_word(_body(t) + at) == _word(_body(t.detach()) + at) for t in twins)
+    ]  # so these are addresses, and not null
+    versions = [
+        (at, count)
+        for at in shared
+        for count in range(0, _COUNTER, 4)
+        if all(_number(_word(_body(t) + at) + count) == t._version for t in twins)
+    ]
+    if data is None or len(pairs) != 1 or len(versions) != 1:
         return None
     freed = {_word(_word(_body(t) + storage) + data + 8) for t in plain}
     notes, grad = pairs[0]
@@ -109,7 +129,7 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
     none = {_word(_word(_body(t) + notes) + grad) for t in leaves}
     if len(none) != 1 or len(freed) != 1:
         return None
-    places = storage, notes, dims, offset, dtype[0], keys[0], data, grad
+    places = storage, notes, dims, offset, dtype[0], keys[0], data, grad, *versions[0]
     return Layout(*places, _word(_body(memory) + keys[0]), none.pop(), freed.pop(), itemsizes)
 
 
@@ -128,6 +148,10 @@ def _word(address: int) -> int:
 
 def _half(address: int) -> int:
     return ctypes.c_uint16.from_address(address).value
+
+
+def _number(address: int) -> int:
+    return ctypes.c_uint32.from_address(address).value
 
 
 def _axes(address: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
