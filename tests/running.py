@@ -127,10 +127,39 @@ def javascript(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) 
     }
 
 
+def jax(case: Case, theta: np.ndarray, grads: Sequence[Any], dtype: str) -> Outcome:
+    """The optax front, in one compiled loop."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    import adamas.optax
+
+    options = {**adamas.rules()[case.rule].defaults, **case.options}
+    if "betas" in options:
+        options["b1"], options["b2"] = options.pop("betas")
+    lr = options.pop("lr")
+    with jax.enable_x64(dtype == "float64"):
+        opt = adamas.optax.optimizer(case.rule)(lr, **options)
+        param = jnp.asarray(theta, dtype)
+
+        def step(carried: Any, grad: Any) -> Any:
+            param, state = carried
+            updates, state = opt.update(grad, state, param)
+            return (optax.apply_updates(param, updates), state), None
+
+        run = jax.jit(lambda start, every: jax.lax.scan(step, start, every)[0])
+        given = jnp.asarray(np.array([grad for grad in grads if grad is not None]), dtype)
+        param, state = run((param, opt.init(param)), given)
+        held = {"step": float(state.count), **state.scalars, **state.moments}
+        return np.asarray(param), {name: np.asarray(value) for name, value in held.items()}
+
+
 WAYS: dict[str, Callable[..., Outcome]] = {
     "numpy": numpy_kernel,
     "numba": numba,
     "torch": torch_compiled,
     "torch-eager": torch_eager,
     "javascript": javascript,
+    "jax": jax,
 }

@@ -26,7 +26,7 @@ FLOORS = [
     ["arrays"],
     ["loading", "rows"],
     ["optimizer", "snapshot", "rangetest", "rangetest_picture", "rangetest_page"],
-    ["numpy", "torch", "keras"],
+    ["numpy", "torch", "optax", "keras"],
     ["problems", "recipes"],
     ["race", "plan", "pictures"],
     ["bench"],

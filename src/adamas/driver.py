@@ -44,17 +44,18 @@ def descend(g, exp_avg, *, lr=0.0, sgd_gain=0.0, sgd_momentum=0.0):
     return sgd_gain * lr * exp_avg, exp_avg
 
 
-def after(param, step, *, lr=0.0, weight_decay=0.0, decoupled=False, decay_after=False):
+def after(param, step, *, lr=0.0, weight_decay=0.0, decoupled=False, decay_after=False, as_change=False):
     """θ ← θ − (Δ + ηλθ), rounded once: a float32 factor 1 − ηλ would lose the decay where ηλ is small.
 
-    With ``decay_after`` the decay acts on the θ that the step has led to, instead of the θ before it.
+    With ``decay_after`` the decay acts on the θ that the step has led to, instead of the θ before it. ``as_change`` is
+    for a framework that adds what comes out to θ by itself: −(Δ + ηλθ), since θ' − θ has θ's rounding in it.
     """
     if weight_decay and decoupled:
         if decay_after:
             moved = param - step
-            return moved - lr * weight_decay * moved
-        return param - (step + lr * weight_decay * param)
-    return param - step
+            return -(step + lr * weight_decay * moved) if as_change else moved - lr * weight_decay * moved
+        return -(step + lr * weight_decay * param) if as_change else param - (step + lr * weight_decay * param)
+    return -step if as_change else param - step
 
 
 def keep(g, state, *, tiny=0.0):

@@ -27,7 +27,7 @@ from adamas.lowering.source import Program, program
 from adamas.lowering.storage import Kinds
 from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, TAIL, Rule
 
-BACKENDS = ("numpy", "numba", "torch", "javascript")
+BACKENDS = ("numpy", "numba", "torch", "jax", "javascript")
 
 #: Smallest normal number of each dtype that a kernel computes in.
 TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -55,6 +55,13 @@ class Kernel:
         from adamas.lowering import torch as words
 
         return self._host("host_torch", vars(words))
+
+    @cached_property
+    def host_of_tracers(self) -> Host:
+        """The same where JAX traces it: both branches of a choice are computed."""
+        from adamas.lowering import jax as words
+
+        return _execute(words.host(self.program), f"{self.program.rule}_host_jax", vars(words))["host"]
 
     def _host(self, name: str, words: Mapping[str, Any]) -> Host:
         return _execute(self.program.host_text(), f"{self.program.rule}_{name}", words)["host"]
