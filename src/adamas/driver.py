@@ -58,12 +58,15 @@ def after(param, step, *, lr=0.0, weight_decay=0.0, decoupled=False, decay_after
     return -step if as_change else param - step
 
 
-def keep(g, state, *, tiny=0.0):
+def keep(g, state, *, tiny=0.0, flushes=False):
     """A state as it is kept: a denormal is set to 0 once its gradient is 0.
 
     After some 830 steps without gradient a first moment has decayed into denormals, which many processors
-    handle a hundred times slower. Under a gradient that is not 0 nothing is touched.
+    handle a hundred times slower. Under a gradient that is not 0 nothing is touched. ``flushes`` is for what takes
+    denormals for 0 by itself, as XLA does on the CPU, or is not slow with them, as GPUs are not.
     """
+    if flushes:
+        return state
     return where(g == 0, where(abs(state) < tiny, 0.0, state), state)
 
 

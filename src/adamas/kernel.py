@@ -25,7 +25,7 @@ from adamas.dialect import evaluate
 from adamas.errors import unknown
 from adamas.lowering.source import Program, program
 from adamas.lowering.storage import Kinds
-from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, TAIL, Rule
+from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, KEEP, TAIL, Rule
 
 BACKENDS = ("numpy", "numba", "torch", "jax", "javascript")
 
@@ -113,7 +113,7 @@ def select(rule: Rule, hyper: Mapping[str, Any]) -> Kernel:
         InputError: where the rule refuses the combination.
     """
     hyper = {**TAIL, **hyper}
-    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests, *AVERAGE.tests, *CLEAR.tests)
+    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests, *KEEP.tests, *AVERAGE.tests, *CLEAR.tests)
     key = (rule, tuple(bool(evaluate(test, hyper)) for test in tests))
     if key not in _KERNELS:
         _KERNELS[key] = Kernel(program(rule, hyper))

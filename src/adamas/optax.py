@@ -202,7 +202,8 @@ def _transformation(
     if state_dtype not in STATE_DTYPES:
         raise InputError(f"Invalid state_dtype value: {state_dtype!r}: it must be one of {', '.join(STATE_DTYPES)}.")
     static = _chosen(rule, hyper)
-    kernels = [select(rule, {**static, "weight_decay": decay, "as_change": True}) for decay in (0.0, 1.0)]
+    chosen = {**static, "as_change": True, "flushes": True}
+    kernels = [select(rule, {**chosen, "weight_decay": decay}) for decay in (0.0, 1.0)]
     decaying = bool(static["weight_decay"])
     states = kernels[0].program.states
 

@@ -23,13 +23,13 @@ OPTIONS: Mapping[str, Value] = MappingProxyType(
     {"weight_decay": 0.0, "decoupled": False, "decay_after": False, "maximize": False}
 )
 
-#: What else the driver's functions take beside η: the tail of a step, which is switched on for an optimizer as a whole.
+#: What else the driver's functions take: the tail of a step, which is switched on for an optimizer as a whole.
 TAIL: Mapping[str, Value] = MappingProxyType(
     {
         name: default
-        for function in (BEFORE, AFTER, AVERAGE, CLEAR)
+        for function in (BEFORE, AFTER, KEEP, AVERAGE, CLEAR)
         for name, default in function.defaults.items()
-        if name not in OPTIONS and name != "lr"
+        if name not in {*OPTIONS, "lr", "tiny"}
     }
 )
 
