@@ -1,0 +1,305 @@
+"""The ailments with their healthy twins, and runs that are healthy though they may not look it; two halves of each."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.clinic.tasks import Shape
+from benchmarks.clinic.training import Outcome, Run
+
+FLOOR = 0.02
+"""Losses are told apart from this share of the loss of a guess on."""
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """Something that is wrong with a run.
+
+    Args:
+        twins: the healthy run, of either half.
+        planted: what makes it ill, of either half.
+        codes: findings that are the right diagnosis, by what they mean.
+        settable: whether a setting of the run can cure it.
+        measure: what ails: the loss on "training" rows or "held back" rows at the end, or a "jump" of the loss after
+            the resume.
+        sick: the run is ill if this loss is at least so many times that of its twin.
+    """
+
+    name: str
+    twins: tuple[Run, Run]
+    planted: tuple[Mapping[str, Any], Mapping[str, Any]]
+    codes: set[str]
+    settable: bool = True
+    measure: str = "training"
+    sick: float = 1.25
+
+    def run(self, half: int) -> Run:
+        return replace(self.twins[half], **self.planted[half])
+
+    def measured(self, outcome: Outcome) -> float:
+        if self.measure == "jump":
+            at = self.twins[0].resume_at
+            return max(outcome.losses[at : at + 10], default=math.inf)
+        return outcome.training if self.measure == "training" else outcome.held_back
+
+    def ratio(self, outcome: Outcome, twin: Outcome) -> float:
+        """Its loss over the twin's."""
+        return (self.measured(outcome) + FLOOR * twin.ignorance) / (self.measured(twin) + FLOOR * twin.ignorance)
+
+
+MLP = Run("digits", Shape(), lr=3e-3)
+CLUSTERS = Run("clusters", Shape(width=48), lr=3e-3, batch=48)
+CNN = Run("digits", Shape("cnn", 8), lr=3e-3)
+SHAPES = Run("shapes", Shape("cnn", 8), lr=1e-2)
+RNN = Run("sums", Shape("rnn", 32, 1, "tanh"), lr=3e-3, clip_grad_norm=1.0)
+GRU = Run("waves", Shape("gru", 24, 1), lr=5e-3, clip_grad_norm=1.0)
+LETTERS = Run("argparse_text", Shape("transformer", 32, 2, norm="pre"), lr=5e-3, batch=16, steps=250)
+OTHER_LETTERS = Run("doctest_text", Shape("transformer", 32, 2, norm="pre"), lr=5e-3, batch=16, steps=250)
+BAG = Run("topics", Shape("bag", 16), lr=1e-2)
+FACTORS = Run("ratings", Shape("factors", 6), lr=2e-2, batch=64)
+BIOPSIES = Run("biopsies", Shape(width=32), lr=3e-3)
+DIABETES = Run("diabetes", Shape(width=32, depth=1), lr=3e-3)
+FRIEDMAN = Run("friedman", Shape(width=48), lr=5e-3)
+
+POST = Shape("transformer", 32, 6, norm="post")
+EXPLODING = Shape("rnn", 32, 1, "relu", gain=1.5)
+
+AILMENTS: tuple[Ailment, ...] = (
+    Ailment("η too high", (MLP, SHAPES), ({"lr": 0.3}, {"optimizer": "SGD", "lr": 1.5}), {"D201"}),
+    Ailment("η too low", (MLP, GRU), ({"lr": 1e-6}, {"lr": 3e-6}), {"D202"}),
+    Ailment(
+        "no warm-up, post-norm transformer",
+        (
+            replace(LETTERS, shape=POST, warmup=80, lr=7e-3, steps=300, batch=8),
+            replace(OTHER_LETTERS, shape=replace(POST, depth=5), warmup=90, lr=8e-3, steps=300, batch=8),
+        ),
+        ({"warmup": 0}, {"warmup": 0}),
+        {"D203"},
+        sick=1.15,
+    ),
+    Ailment(
+        "recurrent net explodes",
+        (
+            replace(RNN, shape=EXPLODING, optimizer="SGD", lr=0.03, steps=400),
+            replace(GRU, shape=replace(EXPLODING, gain=2.0), optimizer="SGD", lr=0.03, steps=400),
+        ),
+        ({"clip_grad_norm": None}, {"clip_grad_norm": None}),
+        {"D105"},
+    ),
+    Ailment(
+        "clipped far too low",
+        (
+            replace(MLP, optimizer="SGD", lr=0.03, clip_grad_norm=5.0),
+            replace(SHAPES, optimizer="SGD", lr=0.03, clip_grad_norm=5.0),
+        ),
+        ({"clip_grad_norm": 1e-3}, {"clip_grad_norm": 1e-3}),
+        {"D401"},
+    ),
+    Ailment(
+        "coupled decay of 0.1 in Adam",
+        (replace(MLP, weight_decay=0.1), replace(FRIEDMAN, weight_decay=0.1)),
+        ({"decoupled": False}, {"decoupled": False}),
+        {"D303"},
+    ),
+    Ailment(
+        "ε = 10⁻³ on tiny gradients",
+        (replace(MLP, loss_factor=1e-4), replace(FACTORS, loss_factor=1e-4)),
+        ({"eps": 1e-3}, {"eps": 1e-3}),
+        {"D301"},
+    ),
+    Ailment(
+        "β₂ = 0.9999 in 300 steps",
+        (
+            replace(MLP, shape=Shape(gain=5.0), betas=(0.9, 0.95)),
+            replace(FRIEDMAN, shape=Shape(width=48, gain=6.0), betas=(0.9, 0.95), lr=1e-2),
+        ),
+        ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.9999)}),
+        {"D302"},
+    ),
+    Ailment("schedule ends after a tenth", (CNN, FRIEDMAN), ({"horizon": 0.1}, {"horizon": 0.1}), {"D204"}),
+    Ailment(
+        "η never decays",
+        (replace(CLUSTERS, lr=2e-2, batch=8, steps=600), replace(FACTORS, lr=0.07, batch=8, steps=800)),
+        ({"decay": "none"}, {"decay": "none"}),
+        {"D205"},
+    ),
+    Ailment("log 0 in one batch", (MLP, SHAPES), ({"log_of_zero": 100}, {"log_of_zero": 140}), {"D101"}),
+    Ailment(
+        "float16 overflows",
+        (
+            replace(MLP, shape=Shape(norm="layer", boost=1e5), precision="bfloat16"),
+            replace(CLUSTERS, shape=Shape(width=48, norm="layer", boost=3e5), precision="bfloat16"),
+        ),
+        ({"precision": "float16"}, {"precision": "float16"}),
+        {"D103", "D104"},
+    ),
+    Ailment(
+        "labels shuffled",
+        (MLP, CLUSTERS),
+        ({"shuffled": True}, {"shuffled": True}),
+        {"D602"},
+        settable=False,
+        measure="held back",
+    ),
+    Ailment(
+        "batch norm leaks the class of sorted batches",
+        (replace(MLP, shape=Shape(norm="batch")), replace(SHAPES, shape=Shape("cnn", 8, norm="batch"))),
+        ({"order": "sorted"}, {"order": "sorted"}),
+        {"D603"},
+        measure="held back",
+    ),
+    Ailment(
+        "each mini-batch normalised by itself",
+        (replace(MLP, batch=8), replace(CLUSTERS, batch=8)),
+        ({"alone": True}, {"alone": True}),
+        {"D604"},
+        measure="held back",
+        sick=1.15,
+    ),
+    Ailment(
+        "inputs times 1000",
+        (replace(MLP, optimizer="SGD", lr=0.03), replace(FRIEDMAN, optimizer="SGD", lr=0.01)),
+        ({"scaled": 1e3}, {"scaled": 1e3}),
+        {"D601"},
+    ),
+    Ailment(
+        "ReLUs dead by bias",
+        (MLP, CNN),
+        ({"shape": Shape(shift=-10.0)}, {"shape": Shape("cnn", 8, shift=-10.0)}),
+        {"D502"},
+    ),
+    Ailment(
+        "sigmoids saturated",
+        (
+            replace(MLP, shape=Shape(activation="sigmoid"), lr=5e-3),
+            replace(CLUSTERS, shape=Shape(width=48, activation="sigmoid"), lr=5e-3),
+        ),
+        (
+            {"shape": Shape(activation="sigmoid", shift=15.0)},
+            {"shape": Shape(width=48, activation="sigmoid", shift=-15.0)},
+        ),
+        {"D503"},
+    ),
+    Ailment(
+        "gradients vanish with depth",
+        (
+            replace(MLP, shape=Shape(depth=12, norm="layer")),
+            replace(CLUSTERS, shape=Shape(width=48, depth=12, norm="layer")),
+        ),
+        ({"shape": Shape(depth=12, activation="sigmoid")}, {"shape": Shape(width=48, depth=12, activation="sigmoid")}),
+        {"D501"},
+    ),
+    Ailment("a layer frozen", (CNN, GRU), ({"frozen": "1."}, {"frozen": "cell"}), {"D505"}),
+    Ailment(
+        "a layer left out of the optimizer", (BAG, CLUSTERS), ({"left_out": "words"}, {"left_out": "0."}), {"D506"}
+    ),
+    Ailment(
+        "a layer not reached by gradients",
+        (CNN, CLUSTERS),
+        (
+            {"shape": Shape("cnn", 8, detached=True)},
+            {"shape": Shape(width=48, detached=True)},
+        ),
+        {"D504"},
+        settable=False,
+    ),
+    Ailment(
+        "moments lost at a resume",
+        (
+            replace(MLP, shape=Shape(gain=5.0), resume_at=250, lr=1e-2, decay="none"),
+            replace(FRIEDMAN, shape=Shape(width=96, depth=4), resume_at=250, lr=1e-2, decay="none"),
+        ),
+        ({"moments": False}, {"moments": False}),
+        {"D305"},
+        measure="jump",
+    ),
+    Ailment(
+        "gradients added up, not divided",
+        (
+            replace(MLP, optimizer="SGD", lr=0.05, accumulate=16, batch=8, steps=200),
+            replace(CLUSTERS, optimizer="SGD", lr=0.1, accumulate=16, batch=8, steps=200),
+        ),
+        ({"divided": False}, {"divided": False}),
+        {"D606"},
+    ),
+    Ailment(
+        "overfit",
+        (
+            replace(BIOPSIES, rows=60, shape=Shape(width=256), steps=600, keep_best=True),
+            replace(CLUSTERS, rows=150, shape=Shape(width=256), steps=400, keep_best=True),
+        ),
+        ({"keep_best": False}, {"keep_best": False}),
+        {"D701"},
+        measure="held back",
+    ),
+    Ailment(
+        "underfit",
+        (MLP, FRIEDMAN),
+        ({"shape": Shape(width=2)}, {"shape": Shape(width=1)}),
+        {"D702"},
+    ),
+    Ailment(
+        "dropout on in evaluation",
+        (replace(MLP, shape=Shape(dropout=0.5)), replace(SHAPES, shape=Shape("cnn", 8, dropout=0.5))),
+        ({"evaluate_as": "train"}, {"evaluate_as": "train"}),
+        {"D605"},
+        measure="held back",
+    ),
+    Ailment("order not shuffled", (MLP, SHAPES), ({"order": "sorted"}, {"order": "sorted"}), {"D603"}),
+    Ailment(
+        "AMSGrad stuck after a spike",
+        (
+            replace(MLP, spike_at=20, betas=(0.9, 0.9), steps=400),
+            replace(CLUSTERS, spike_at=30, betas=(0.9, 0.9), steps=400),
+        ),
+        ({"amsgrad": True}, {"amsgrad": True}),
+        {"D304"},
+    ),
+)
+"""D102, divergence, is no right diagnosis of anything here: it says what happened and not why."""
+
+HEALTHY: Mapping[str, tuple[Run, Run]] = {
+    "MLP, AdamW, cosine": (MLP, CLUSTERS),
+    "small batches": (replace(MLP, batch=4, lr=1e-3, steps=800), replace(SHAPES, batch=4, lr=2e-3, steps=800)),
+    "transformer, warm-up, cosine to 0": (LETTERS, OTHER_LETTERS),
+    "cosine with restarts": (replace(CNN, decay="restarts"), replace(FRIEDMAN, decay="restarts", steps=400)),
+    "fine-tuning with small updates": (
+        replace(MLP, pretrain=150, lr=3e-4),
+        replace(SHAPES, pretrain=150, lr=3e-4),
+    ),
+    "SGD with momentum": (
+        replace(CNN, optimizer="SGD", lr=0.05),
+        replace(CLUSTERS, optimizer="SGD", lr=0.03),
+    ),
+    "sparse embedding": (
+        replace(BAG, shape=Shape("bag", 16, sparse=True)),
+        replace(FACTORS, shape=Shape("factors", 6, sparse=True)),
+    ),
+    "a tenth of the labels wrong": (replace(MLP, noise=0.1, steps=200), replace(SHAPES, noise=0.1)),
+    "recurrent, clipped": (replace(RNN, shape=EXPLODING), GRU),
+    "dropout of a half": (
+        replace(MLP, shape=Shape(width=128, dropout=0.5)),
+        replace(SHAPES, shape=Shape("cnn", 12, dropout=0.5)),
+    ),
+    "noisy regression": (replace(DIABETES, weight_decay=0.1, steps=150), replace(FRIEDMAN, steps=250)),
+    "logistic regression": (
+        replace(BIOPSIES, shape=Shape(depth=0), lr=1e-2, steps=200),
+        Run("wine", Shape(depth=0), lr=1e-2, steps=200),
+    ),
+    "batch norm": (
+        replace(CNN, shape=Shape("cnn", 8, norm="batch")),
+        replace(CLUSTERS, shape=Shape(width=48, norm="batch")),
+    ),
+    "accumulation": (
+        replace(MLP, accumulate=4, batch=8, steps=200),
+        replace(OTHER_LETTERS, accumulate=2, batch=8, steps=200),
+    ),
+    "float16 with a loss scale": (replace(MLP, precision="float16"), replace(SHAPES, precision="float16")),
+    "resumed whole": (replace(MLP, resume_at=150), replace(FACTORS, resume_at=150)),
+    "constant η": (replace(MLP, decay="none", lr=1e-3), replace(BAG, decay="none", lr=5e-3)),
+    "Lion": (
+        replace(MLP, optimizer="Lion", lr=1e-3, weight_decay=0.1),
+        replace(CLUSTERS, optimizer="Lion", lr=1e-3),
+    ),
+}

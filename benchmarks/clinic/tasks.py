@@ -1,0 +1,343 @@
+"""What the clinic trains on and which models it trains: data that scikit-learn and Python carry, and made-up ones."""
+
+import argparse
+import doctest
+import inspect
+import math
+import pydoc
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn import datasets
+from torch import Tensor, nn
+
+from adamas.problems import datasets as ours
+from adamas.problems.table import Table, split
+
+CONTEXT = 24
+"""Characters that a transformer sees."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows to train on and rows held back; `classes` is 0 for a regression, `words` how many letters or words there are."""
+
+    x: Tensor
+    y: Tensor
+    vx: Tensor
+    vy: Tensor
+    classes: int
+    words: int = 0
+
+    @property
+    def ignorance(self) -> float:
+        """The loss of a guess: ln K, or the variance of a standardised target."""
+        return math.log(self.classes) if self.classes else 1.0
+
+    @staticmethod
+    def of(table: Table, words: int = 0) -> "Data":
+        def tensor(a: Any) -> Tensor:
+            return torch.from_numpy(a.astype(np.int64 if np.issubdtype(a.dtype, np.integer) else np.float32))
+
+        return Data(tensor(table.x), tensor(table.y), tensor(table.vx), tensor(table.vy), table.classes, words)
+
+
+def _sklearn(loader: str, classes: bool = True) -> Data:
+    data = getattr(datasets, loader)()
+    x, y = np.asarray(data.data, np.float64), np.asarray(data.target)
+    return Data.of(split(x, y.astype(np.int64 if classes else np.float64), len(data.target_names) if classes else 0))
+
+
+def digits() -> Data:
+    """1797 images of digits, 8×8."""
+    return _sklearn("load_digits")
+
+
+def biopsies() -> Data:
+    """569 biopsies, 30 measurements, benign or malignant."""
+    return _sklearn("load_breast_cancer")
+
+
+def diabetes() -> Data:
+    """442 patients, a regression that explains half of the variance at best."""
+    return _sklearn("load_diabetes", classes=False)
+
+
+def wine() -> Data:
+    """178 wines of three sorts, 13 measurements."""
+    return _sklearn("load_wine")
+
+
+def clusters() -> Data:
+    """3000 points in 20 dimensions, of five classes with two clusters each, which overlap."""
+    x, y = datasets.make_classification(
+        3000, 20, n_informative=10, n_redundant=4, n_classes=5, class_sep=1.2, flip_y=0.02, random_state=3
+    )
+    return Data.of(split(x, y.astype(np.int64), 5))
+
+
+def friedman() -> Data:
+    """Friedman's first regression: 1500 points, ten features of which five count, noise of a fifth of the deviation."""
+    x, y = datasets.make_friedman1(1500, 10, noise=1.0, random_state=4)
+    return Data.of(split(x, y, 0))
+
+
+def shapes() -> Data:
+    """2000 noisy images of 12×12: a bar lying or standing, a cross, a frame, or a blot, somewhere."""
+    rng = np.random.default_rng(5)
+    x, y = 0.35 * rng.standard_normal((2000, 12, 12)), rng.integers(5, size=2000)
+    for image, kind in zip(x, y, strict=True):
+        r, c = rng.integers(0, 7, 2)
+        if kind in (0, 2):
+            image[r + 2, c : c + 5] += 1.5
+        if kind in (1, 2):
+            image[r : r + 5, c + 2] += 1.5
+        if kind == 3:
+            image[r : r + 5, [c, c + 4]] += 1.0
+            image[[r, r + 4], c : c + 5] += 1.0
+        if kind == 4:
+            image[r + 1 : r + 4, c + 1 : c + 4] += 1.0
+    return Data.of(split(x.reshape(2000, 144), y.astype(np.int64), 5))
+
+
+def topics() -> Data:
+    """Bags of 12 words out of 2000, four topics."""
+    return Data.of(ours.sparse_embedding().table, 2000)
+
+
+def ratings() -> Data:
+    """12,000 noisy ratings of 100 things by 200 people, of rank 3."""
+    rng = np.random.default_rng(6)
+    pairs = np.stack([rng.integers(200, size=12_000), 200 + rng.integers(100, size=12_000)], 1)
+    vectors = rng.standard_normal((300, 3)) / math.sqrt(3)
+    stars = (vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(1) + 0.3 * rng.standard_normal(12_000)
+    stars /= stars.std()
+    return Data.of(Table(pairs[:10_000], stars[:10_000], pairs[10_000:], stars[10_000:], 0), 300)
+
+
+def sums() -> Data:
+    """2500 sequences of 20 numbers and two marks: what do the marked numbers add up to?"""
+    rng = np.random.default_rng(8)
+    x = np.zeros((2500, 20, 2))
+    x[:, :, 0] = rng.uniform(-1, 1, (2500, 20))
+    first, second = rng.integers(0, 10, 2500), rng.integers(10, 20, 2500)
+    rows = np.arange(2500)
+    x[rows, first, 1] = x[rows, second, 1] = 1.0
+    y = x[rows, first, 0] + x[rows, second, 0] + 0.1 * rng.standard_normal(2500)
+    y /= y.std()
+    return Data.of(Table(x[:2000], y[:2000], x[2000:], y[2000:], 0))
+
+
+def waves() -> Data:
+    """2000 noisy curves of 24 points: which of four kinds of wave?"""
+    rng = np.random.default_rng(9)
+    t, y = np.arange(24) / 24, rng.integers(4, size=2000)
+    phase, pitch = rng.uniform(0, 1, (2000, 1)), rng.uniform(1.5, 3, (2000, 1))
+    way = (t * pitch + phase) % 1
+    kinds = np.stack([np.sin(2 * np.pi * way), np.sign(way - 0.5), 2 * way - 1, 4 * np.abs(way - 0.5) - 1])
+    x = kinds[y, np.arange(2000)] + 0.4 * rng.standard_normal((2000, 24))
+    return Data.of(Table(x[:1600, :, None], y[:1600], x[1600:, :, None], y[1600:], 4))
+
+
+def _characters(*modules: ModuleType) -> Data:
+    """Windows of the modules' own text, in which each character is predicted from those before it."""
+    text = "".join(Path(m.__file__ or "").read_text() for m in modules)
+    letters = {c: i for i, c in enumerate(sorted(set(text)))}
+    codes = np.array([letters[c] for c in text])
+    windows = codes[: len(codes) // (CONTEXT + 1) * (CONTEXT + 1)].reshape(-1, CONTEXT + 1)
+    windows = np.random.default_rng(10).permutation(windows)
+    held, rest = windows[:300], windows[300:]
+    return Data.of(Table(rest[:, :-1], rest[:, 1:], held[:, :-1], held[:, 1:], len(letters)), len(letters))
+
+
+def argparse_text() -> Data:
+    """The text of Python's argparse and inspect."""
+    return _characters(argparse, inspect)
+
+
+def doctest_text() -> Data:
+    """The text of Python's doctest and pydoc."""
+    return _characters(doctest, pydoc)
+
+
+DATA: dict[str, Callable[[], Data]] = {
+    make.__name__: cache(make)
+    for make in (
+        digits, biopsies, diabetes, wine, clusters, friedman, shapes, topics, ratings, sums, waves,
+        argparse_text, doctest_text,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a model is built.
+
+    Args:
+        kind: "mlp", "cnn", "rnn", "gru", "transformer", "bag" (of words) or "factors".
+        norm: "" for none, "batch", or "layer"; of a transformer "post" or "pre".
+        gain: the weights at the start times this.
+        shift: added to the biases of the hidden layers.
+        boost: the hidden values of an MLP times this, before its norm takes it out again.
+        sparse: whether an embedding's gradients are.
+        detached: whether the gradient ends after the first layer, by a forgotten `detach`.
+    """
+
+    kind: str = "mlp"
+    width: int = 64
+    depth: int = 2
+    activation: str = "relu"
+    norm: str = ""
+    dropout: float = 0.0
+    gain: float = 1.0
+    shift: float = 0.0
+    boost: float = 1.0
+    sparse: bool = False
+    detached: bool = False
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "none": nn.Identity,
+}  # fmt: skip
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Detached(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach()
+
+
+class Rounded(nn.Module):
+    """Values, and on the way back gradients, as a narrower dtype has them: what overflows there overflows here."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype).float()
+
+
+def _mlp(shape: Shape, features: int, outputs: int, rounded: Callable[[], list[nn.Module]]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for i in range(shape.depth):
+        linear = nn.Linear(features, shape.width)
+        layers += [linear, *([Detached()] if shape.detached and i == 0 else []), *([Times(shape.boost)] if shape.boost != 1 else []), *rounded()]
+        if shape.norm:
+            layers += [{"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[shape.norm](shape.width)]
+        layers += [ACTIVATIONS[shape.activation](), *([nn.Dropout(shape.dropout)] if shape.dropout else [])]
+        features = shape.width
+    return nn.Sequential(*layers, nn.Linear(features, outputs), *rounded())
+
+
+def _cnn(shape: Shape, side: int, outputs: int, rounded: Callable[[], list[nn.Module]]) -> nn.Module:
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, side, side))]
+    channels = 1
+    for i in range(shape.depth):
+        layers += [nn.Conv2d(channels, shape.width, 3, padding=1), *rounded()]
+        layers += [Detached()] if shape.detached and i == 0 else []
+        layers += [nn.BatchNorm2d(shape.width)] if shape.norm else []
+        layers += [ACTIVATIONS[shape.activation](), *([nn.MaxPool2d(2)] if i < 2 else [])]
+        channels = shape.width
+        side = side // 2 if i < 2 else side
+    drop = [nn.Dropout(shape.dropout)] if shape.dropout else []
+    return nn.Sequential(*layers, nn.Flatten(), *drop, nn.Linear(channels * side * side, outputs), *rounded())
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, shape: Shape, features: int, outputs: int) -> None:
+        super().__init__()
+        kind = nn.GRU if shape.kind == "gru" else nn.RNN
+        extra = {} if shape.kind == "gru" else {"nonlinearity": shape.activation}
+        self.cell: nn.Module = kind(features, shape.width, shape.depth, batch_first=True, **extra)
+        self.head = nn.Linear(shape.width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+class _Transformer(nn.Module):
+    def __init__(self, shape: Shape, letters: int) -> None:
+        super().__init__()
+        width = shape.width
+        self.letter, self.place = nn.Embedding(letters, width), nn.Embedding(CONTEXT, width)
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, dropout=shape.dropout, batch_first=True, norm_first=shape.norm == "pre"
+        )
+        self.blocks = nn.TransformerEncoder(layer, shape.depth, enable_nested_tensor=False)
+        self.head = nn.Linear(width, letters)
+        self.register_buffer("mask", torch.full((CONTEXT, CONTEXT), -math.inf).triu(1), persistent=False)
+        for p in self.blocks.parameters():  # the layers are copies of one, and should not be
+            if p.dim() > 1:
+                nn.init.xavier_uniform_(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.letter(x) + self.place.weight, mask=self.mask))
+
+
+class _Bag(nn.Module):
+    def __init__(self, shape: Shape, words: int, outputs: int) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(words, shape.width, mode="mean", sparse=shape.sparse)
+        self.head = nn.Linear(shape.width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.words(x))
+
+
+class _Factors(nn.Module):
+    def __init__(self, shape: Shape, words: int) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(words, shape.width, sparse=shape.sparse)
+        nn.init.normal_(self.vectors.weight, std=0.3)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return self.vectors(pairs).prod(1).sum(1, keepdim=True)
+
+
+def model(shape: Shape, data: Data, precision: str = "float32") -> nn.Module:
+    """The model, with torch's global generator for its start."""
+    outputs = data.classes or 1
+    dtypes = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+    def rounded() -> list[nn.Module]:
+        return [] if precision == "float32" else [Rounded(dtypes[precision])]
+
+    features = data.x.shape[-1]
+    if shape.kind == "mlp":
+        made = _mlp(shape, features, outputs, rounded)
+    elif shape.kind == "cnn":
+        made = _cnn(shape, math.isqrt(features), outputs, rounded)
+    elif shape.kind in ("rnn", "gru"):
+        made = _Recurrent(shape, features, outputs)
+    elif shape.kind == "transformer":
+        made = _Transformer(shape, data.words)
+    elif shape.kind == "bag":
+        made = _Bag(shape, data.words, outputs)
+    else:
+        made = _Factors(shape, data.words)
+    with torch.no_grad():
+        hidden = [m for m in made.modules() if isinstance(m, nn.Linear | nn.Conv2d)][:-1]
+        for m in hidden:
+            m.weight *= shape.gain
+            if m.bias is not None:
+                m.bias += shape.shift
+        if shape.kind in ("rnn", "gru"):
+            for name, p in made.named_parameters():
+                if "weight_hh" in name:
+                    p *= shape.gain
+    return made

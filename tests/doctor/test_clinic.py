@@ -1,0 +1,26 @@
+"""A few of the runs of benchmarks/clinic, which has them all."""
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from benchmarks.clinic.ailments import AILMENTS, HEALTHY
+from benchmarks.clinic.training import train
+from benchmarks.clinic.treatment import CURED, treat
+
+
+@pytest.mark.parametrize(
+    "name", ["η too low", "schedule ends after a tenth", "ReLUs dead by bias", "a layer left out of the optimizer"]
+)
+def test_a_planted_ailment_is_found_and_cured(name: str) -> None:
+    ailment = next(ailment for ailment in AILMENTS if ailment.name == name)
+    case = treat(ailment, 0, 0, train(ailment.twins[0], 0))
+    assert case.sick >= ailment.sick
+    assert case.right(ailment.codes), case.findings
+    assert case.cured <= CURED, (case.remedies, case.cured)
+
+
+@pytest.mark.parametrize("name", ["MLP, AdamW, cosine", "small batches", "cosine with restarts"])
+def test_a_healthy_run_is_left_alone(name: str) -> None:
+    assert not train(HEALTHY[name][0], 0, watched=True).warnings
