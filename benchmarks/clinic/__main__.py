@@ -2,11 +2,11 @@
 
     python -m benchmarks.clinic [--half 1] [--seeds 5] [--jobs 2] [--only "η too,overfit"] [--markdown] [--json FILE]
 
-Each ailment is planted in a run that trains well without it (its twin, the same to the bit but for the planting) and
-must make it worse by a criterion of its own; a planting that does not is no ailment, and said so. The doctor then watches
-the sick run. A finding is right if it is among the codes that the ailment names, which were fixed by what the codes
-mean, and among the first two. Its remedy's settings are applied and the run is run again, up to three times, with what is found
-then; it is cured if its loss comes within a tenth of the twin's. A run whose ailment is overlooked is not cured.
+Each ailment is planted in a run that trains well without it: its twin, the same to the bit but for the planting. It
+must make the run worse by a criterion of its own; how many did is printed. The doctor watches the sick run. A finding
+is right if it is among the codes that the ailment names, which were fixed by what the codes mean, and among the first
+two. The settings of its remedy are applied and the run is run again, up to three times, with what is found then; it
+is cured if its loss comes within a tenth of the twin's, whatever was found.
 
 The doctor's thresholds were fixed on the first half. The second has other data, other models and other seeds.
 """
@@ -59,12 +59,13 @@ def summary(ailments: Sequence[Ailment], cases: Sequence[Case], healthy: Sequenc
     codes = {ailment.name: ailment.codes for ailment in ailments}
     settable = {ailment.name for ailment in ailments if ailment.settable}
     treated = [case for case in cases if case.ailment in settable]
+    cured = sum(case.cured <= CURED for case in treated)
     right = sum(case.right(codes[case.ailment]) for case in cases)
     return [
         ["the planted ailment among the first two findings", share(right, len(cases)), "90 % or more"],
         ["healthy runs with a warning", share(sum(bool(o.warnings) for o in healthy), len(healthy)), "3 % or less"],
-        ["cured, of those that a setting can cure", share(sum(c.cured <= CURED for c in treated), len(treated)), "80 % or more"],
-    ]  # fmt: skip
+        ["cured, of those that a setting can cure", share(cured, len(treated)), "80 % or more"],
+    ]
 
 
 SUMMARY, ROWS = ("", "found", "target"), ("ailment", "right codes", "sick", "found", "cured", "said instead")

@@ -226,7 +226,7 @@ AILMENTS: tuple[Ailment, ...] = (
     Ailment(
         "overfit",
         (
-            replace(BIOPSIES, rows=60, shape=Shape(width=256), steps=600, keep_best=True),
+            replace(BIOPSIES, rows=60, noise=0.2, shape=Shape(width=256), steps=600, keep_best=True),
             replace(CLUSTERS, rows=150, shape=Shape(width=256), steps=400, keep_best=True),
         ),
         ({"keep_best": False}, {"keep_best": False}),

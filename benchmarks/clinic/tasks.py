@@ -26,7 +26,7 @@ CONTEXT = 24
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train on and rows held back; `classes` is 0 for a regression, `words` how many letters or words there are."""
+    """Rows to train on and rows held back; `classes` is 0 for a regression, `words` says how many words there are."""
 
     x: Tensor
     y: Tensor
@@ -236,7 +236,12 @@ def _mlp(shape: Shape, features: int, outputs: int, rounded: Callable[[], list[n
     layers: list[nn.Module] = []
     for i in range(shape.depth):
         linear = nn.Linear(features, shape.width)
-        layers += [linear, *([Detached()] if shape.detached and i == 0 else []), *([Times(shape.boost)] if shape.boost != 1 else []), *rounded()]
+        layers += [
+            linear,
+            *([Detached()] if shape.detached and i == 0 else []),
+            *([Times(shape.boost)] if shape.boost != 1 else []),
+            *rounded(),
+        ]
         if shape.norm:
             layers += [{"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[shape.norm](shape.width)]
         layers += [ACTIVATIONS[shape.activation](), *([nn.Dropout(shape.dropout)] if shape.dropout else [])]

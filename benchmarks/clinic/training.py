@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ class Run:
     """
 
     data: str
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
     steps: int = 300
     batch: int = 32
     optimizer: str = "AdamW"

@@ -59,7 +59,7 @@ def _changes(run: Run, finding: Mapping[str, Any]) -> bool:
 
 
 def remedied(run: Run, settings: Mapping[str, Any]) -> Run:
-    """The run with the remedy's settings; where a remedy is no setting of an optimizer, one of the run stands for it."""
+    """The run with the remedy's settings; where a remedy is none of an optimizer's, one of the run stands for it."""
     for name, value in settings.items():
         run = replace(run, **_changed(run, name, value))
     return run

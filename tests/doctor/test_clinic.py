@@ -10,9 +10,7 @@ from benchmarks.clinic.training import train
 from benchmarks.clinic.treatment import CURED, treat
 
 
-@pytest.mark.parametrize(
-    "name", ["η too low", "schedule ends after a tenth", "ReLUs dead by bias", "a layer left out of the optimizer"]
-)
+@pytest.mark.parametrize("name", ["η too low", "ReLUs dead by bias", "a layer left out of the optimizer"])
 def test_a_planted_ailment_is_found_and_cured(name: str) -> None:
     ailment = next(ailment for ailment in AILMENTS if ailment.name == name)
     case = treat(ailment, 0, 0, train(ailment.twins[0], 0))
@@ -21,6 +19,6 @@ def test_a_planted_ailment_is_found_and_cured(name: str) -> None:
     assert case.cured <= CURED, (case.remedies, case.cured)
 
 
-@pytest.mark.parametrize("name", ["MLP, AdamW, cosine", "small batches", "cosine with restarts"])
+@pytest.mark.parametrize("name", ["MLP, AdamW, cosine", "cosine with restarts"])
 def test_a_healthy_run_is_left_alone(name: str) -> None:
     assert not train(HEALTHY[name][0], 0, watched=True).warnings

@@ -28,6 +28,8 @@ def examine(look: Look, standing: bool) -> Found | None:
         + ("" if look.adaptive else f", so η is in effect {middle * look.lr:.2g}"),
         Remedy(f"Clip to {better:g}, twice the usual norm.", {"clip_grad_norm": better}),
         0.85,
+        # With steps of a usual size it is normalised gradient descent, which many train recurrent nets by.
+        "note" if median(look.ratios) > 3e-4 else "warning",
     )
 
 

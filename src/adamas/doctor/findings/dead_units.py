@@ -39,4 +39,5 @@ def examine(look: Look, standing: bool) -> Found | None:
     )
 
 
-KIND = Kind("D502", "dead-units", 34, examine, ("D202", "D501", "D504", "D602", "D702", "D703", "D206"), confirm=2)
+# After η, warm-up and decay in rank: they kill units, too, and then are the cause.
+KIND = Kind("D502", "dead-units", 43, examine, ("D202", "D501", "D504", "D602", "D702", "D703", "D206"), confirm=2)

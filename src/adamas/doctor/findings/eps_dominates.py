@@ -21,6 +21,10 @@ def examine(look: Look, standing: bool) -> Found | None:
     ruled = np.where(fine, np.maximum(shares[-3:] - zeros[-3:], 0) * sizes, 0.0).sum(axis=1)
     if (moving <= 0).any():
         return None
+    # Where ε rules in some tensors alone, it is their gradients that have vanished: another ailment.
+    known = fine.all(axis=0)
+    if not known.any() or np.mean(np.median((shares - zeros)[-3:, known], axis=0) > 0.3) < 0.75:
+        return None
     share = float(np.median(ruled / moving))
     if share < (0.3 if standing else 0.5) or (eps < 1e-6 and look.progress > 0.97):
         return None

@@ -21,12 +21,15 @@ def examine(look: Look, standing: bool) -> Found | None:
     if look.early_ratio > 0.1 and not recurrent:
         return None  # θ was thrown about: that is η
     usual = median(norms)
-    bursts = norms > 10 * usual
-    highest = float(norms.max()) / max(usual, 1e-300)
-    # Gradients that fall as a run converges are many times the later ones at its beginning: that is no burst.
-    later = bursts & (np.arange(len(norms)) >= max(3, 0.05 * len(norms)))
-    falling = median(norms[: len(norms) // 4]) > 5 * median(norms[-len(norms) // 4 :])
-    burst = bool(later.any()) and not falling and highest > (50 if recurrent else 100)
+    # Against the 50 before it, since gradients of a run that converges fall by themselves, and a burst takes several
+    # steps to build up; and above those of the beginning, since a hard batch late in such a run does no harm.
+    padded = np.concatenate([np.full(45, math.nan), norms[:-1]])
+    before = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 50), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        jumps = norms[5:] / before
+    bursts = (jumps > 10) & (norms[5:] > 3 * median(norms[:9]))
+    highest = float(np.max(jumps, where=bursts, initial=0.0))
+    burst = highest > (50 if recurrent else 100)
     constantly = recurrent and usual > 100
     if not (burst or constantly):
         return None
@@ -35,7 +38,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     where = int(at[int(norms.argmax())])
     return Found(
         f"‖g‖ was {norms.max():.3g} at step {where} where {usual:.3g} is usual; "
-        f"{int(bursts.sum())} of {len(norms)} steps above ten times that",
+        f"{int(bursts.sum())} of {len(norms)} steps above ten times those before them",
         "gradients that grow from layer to layer"
         + (" through the steps of the recurrence" if recurrent else "")
         + ", and no clipping",

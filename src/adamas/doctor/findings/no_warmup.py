@@ -28,7 +28,8 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     if post_norm >= 2 and not ((surged or stuck) and look.early_ratio > 2e-3):
         return None
-    length = max(10, min(4000, round(0.1 * look.steps) if look.steps else 2 * round(1 / (1 - beta2(look)) / 10)))
+    # 2/(1 − β₂) steps are the rule of Ma and Yarats (2021) for a linear warm-up; a quarter of a short run.
+    length = max(10, min(round(2 / (1 - beta2(look))), round((look.steps or 16000) / 4)))
     told = (
         f"the loss rose from {look.first:.3g} to {highest:.3g} in the first {len(part)} steps"
         if surged
@@ -58,5 +59,10 @@ def beta2(look: Look) -> float:
 
 
 KIND = Kind(
-    "D203", "no-warmup", 36, examine, ("D102", "D105", "D201", "D206", "D702", "D703", "D602", "D501"), lasting=True
+    "D203",
+    "no-warmup",
+    36,
+    examine,
+    ("D102", "D105", "D201", "D206", "D702", "D703", "D602", "D501", "D502"),
+    lasting=True,
 )

@@ -24,4 +24,11 @@ def examine(look: Look, standing: bool) -> Found | None:
     )
 
 
-KIND = Kind("D503", "saturated-units", 33, examine, ("D202", "D501", "D504", "D602", "D702", "D703", "D206"), confirm=2)
+KIND = Kind(
+    "D503",
+    "saturated-units",
+    23,
+    examine,
+    ("D202", "D301", "D505", "D501", "D504", "D602", "D702", "D703", "D206"),
+    confirm=2,
+)

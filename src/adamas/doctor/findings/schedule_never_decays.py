@@ -41,4 +41,4 @@ def examine(look: Look, standing: bool) -> Found | None:
     )
 
 
-KIND = Kind("D205", "schedule-never-decays", 60, examine, ("D703",))
+KIND = Kind("D205", "schedule-never-decays", 41, examine, ("D502", "D701", "D702", "D703"))

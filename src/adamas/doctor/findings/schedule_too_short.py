@@ -19,11 +19,10 @@ def examine(look: Look, standing: bool) -> Found | None:
             end = int(last)
             told = f"the schedule brings η below a 50th of its peak at step {end} of {look.steps}"
     if end is None:
-        peak_at = int(np.nanargmax(rates))
-        low_at = np.flatnonzero(rates[peak_at:] <= 0.02 * look.peak)
-        if not len(low_at):
+        high = np.flatnonzero(rates > 0.02 * look.peak)  # the last of them: a restart brings η back
+        if high[-1] + 1 >= len(rates):
             return None
-        end = int(look["step"][peak_at + low_at[0]])
+        end = int(look["step"][high[-1] + 1])
         since = look.step - end
         if not (since >= 10 and (end < 0.7 * look.steps if look.steps else since > 0.5 * end)):
             return None

@@ -14,7 +14,7 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     if len(values) >= 4:
         late, train = float(values[-1]), look.train_at(float(at[-1]))
-        if float(values.min()) > (0.9 if standing else 0.95) * guess and train < 0.85 * guess and late > guess:
+        if float(values.min()) > (0.9 if standing else 0.95) * guess and train < 0.95 * guess and late > guess:
             return Found(
                 f"the loss on training data fell to {train:.3g}, and the validation loss has never been below "
                 f"{values.min():.3g}, where guessing has {guess:.3g}",

@@ -36,6 +36,7 @@ def examine(look: Look, standing: bool) -> Found | None:
             {"wider": True},
         ),
         0.65,
+        # Below, noise in the data is as likely a reason: characters of a text keep two thirds of their entropy.
         "warning" if left > 0.8 else "note",
     )
 

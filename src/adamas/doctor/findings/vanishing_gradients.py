@@ -40,5 +40,10 @@ def examine(look: Look, standing: bool) -> Found | None:
 
 
 KIND = Kind(
-    "D501", "vanishing-gradients", 32, examine, ("D202", "D206", "D503", "D504", "D602", "D702", "D703"), confirm=2
+    "D501",
+    "vanishing-gradients",
+    32,
+    examine,
+    ("D202", "D206", "D301", "D503", "D504", "D602", "D702", "D703"),
+    confirm=2,
 )
