@@ -203,7 +203,7 @@ def test_remedies_have_values_of_the_run() -> None:
         return next(f for f in told(**CASES[code][0]).findings if f.code == code).remedy.settings
 
     assert cure("D201") == {"lr": 0.002}  # 0.3 · 3e-3 / 0.5
-    assert cure("D202") == {"lr": 0.1}  # a hundred times, as 1e-5 is below 1e-3
+    assert cure("D202") == {"lr": 1.0}  # ‖Δθ‖/‖θ‖ from 1e-5 to 1e-2, so that 200 steps come somewhere
     assert cure("D204") == {"schedule_steps": 200}
     assert cure("D302") == {"beta2": 0.97}
     assert cure("D401") == {"clip_grad_norm": 10.0}

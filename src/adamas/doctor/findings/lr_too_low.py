@@ -23,7 +23,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     if look.progress > (0.5 if standing else 0.35):
         return None
     # All steps together must be able to go three times the length of θ, or a short run ends on the way.
-    wanted = min(1e-2, max(GOOD_RATIO, 3 / ahead))
+    wanted = min(1e-2, max(GOOD_RATIO, 3 / look.steps)) if look.steps else GOOD_RATIO
     raised = rounded(look.peak * min(10_000.0, max(3.0, wanted / max(ratio, 1e-12))))
     return Found(
         f"a step moves θ by {ratio:.1g} of itself, {percent(reach)} in a whole run of {ahead} steps if all went one "
