@@ -25,6 +25,7 @@ TESTS = [
     ["tests/fronts/test_tail.py", "tests/fronts/test_sparse.py"],
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/fronts/test_scaling.py", "tests/fronts/test_stopping.py"],
+    ["tests/fronts/test_scipy.py", "tests/fronts/test_sklearn.py"],
     ["tests/conformance"],
     ["tests/peers"],
     ["tests/faults"],
@@ -637,6 +638,26 @@ MUTANTS = [
         "os.register_at_fork(after_in_child=self._forget)  #",
         "pass  #",
     ),
+    # minimizing, and scikit-learn
+    Mutant("the last point is returned for the best", "descent.py", "(finite and not fun >= best[0])", "finite"),
+    Mutant("bounds are left", "descent.py", "nit += 1\n        if box is not None:", "nit += 1\n        if False:"),
+    Mutant(
+        "the gradient is not projected", "descent.py", "grad if box is None else x - np", "grad if True else x - np"
+    ),
+    Mutant("differences leave the bounds", "descent.py", "np.where(at + step > high, -step, step)", "step"),
+    Mutant("one small step ends it", "descent.py", "small >= stop.window", "small"),
+    Mutant("the objective gets x itself", "descent.py", "_scalar(self._fun(x.copy()))", "_scalar(self._fun(x))"),
+    Mutant(
+        "the intercepts decay too",
+        "sklearn.py",
+        '{"params": flat[1], "weight_decay": 0.0}',
+        '{"params": flat[1], **decay}',
+    ),
+    Mutant("tanh has a wrong derivative", "sklearn.py", "delta *= 1 - before * before", "delta *= 1 - before"),
+    Mutant("weights of rows are not scaled", "sklearn.py", "weights[batch] / mean", "weights[batch]"),
+    Mutant("the best is not brought back", "sklearn.py", "        if best_flat is not None:", "        if False:"),
+    Mutant("ends an epoch early", "sklearn.py", "waited > self.n_iter_no_change", "waited >= self.n_iter_no_change"),
+    Mutant("a step sees the sum, not the mean", "sklearn.py", "delta /= len(y)", "delta /= 1"),
     # what torch asks of an optimizer
     Mutant("a negative η is taken", "hyperparameters.py", "return 0 <= x < math.inf", "return x < math.inf"),
     Mutant("an error in other words", "hyperparameters.py", '"lr_decay": ("lr_decay value"', '"lr_decay": ("decay"'),

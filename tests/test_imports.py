@@ -27,6 +27,7 @@ FLOORS = [
     ["loading", "rows"],
     ["optimizer", "snapshot", "rangetest", "rangetest_picture", "rangetest_page"],
     ["numpy", "torch", "optax", "keras"],
+    ["descent", "scipy", "sklearn"],
     ["problems", "recipes"],
     ["race", "plan", "pictures"],
     ["bench"],

@@ -1,6 +1,6 @@
 """Adam and its family: each update rule written once, run at the speed of memory.
 
-The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`.
+The fronts are imported where they are used: `adamas.torch`, `adamas.numpy`, `adamas.scipy`, ….
 """
 
 # Importing the package registers its rules; the name `adamas.rules` then goes to the function that lists them.
@@ -20,6 +20,10 @@ def __getattr__(name: str) -> object:
         import adamas.schedules
 
         return adamas.schedules
+    if name == "minimize":  # likewise
+        from adamas.descent import minimize
+
+        return minimize
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
