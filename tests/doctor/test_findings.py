@@ -254,3 +254,8 @@ def test_a_history_without_measures_says_nothing_that_needs_them() -> None:
     for t in range(300):
         doctor.observe(falling()(t) * (1 + 0.05 * float(np.sin(t * t))))
     assert doctor.findings == []
+
+
+def test_a_run_with_two_losses_before_nothing_but_nan_is_examined_all_the_same() -> None:
+    doctor = told(lambda t: 1.0 if t < 2 else math.nan, steps=200)
+    assert doctor.findings[0].severity == "error"

@@ -200,6 +200,8 @@ class Look:
         """
         part = self.loss[-max(15, int(share * len(self.loss))) :]
         third = len(part) // 3
+        if third < 1:
+            return 0.0
         before, after = median(part[:third]), median(part[-third:])
         spread = 1.4826 * median(np.abs(part - median(part)))
         if abs(before - after) <= 2.5 * spread / math.sqrt(third):
