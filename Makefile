@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: race test check bench docs mutants torture clean
+.PHONY: race test check bench docs gpu mutants torture clean
 
 race: $(READY)
 	$(BIN)/adamas race
@@ -25,6 +25,11 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "The site: build/docs/index.html"
+
+gpu: $(READY)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
+	  || { echo "torch sees no NVIDIA GPU here; make test runs these tests in Triton's interpreter"; exit 2; }
+	$(BIN)/python -m pytest tests/gpu
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants

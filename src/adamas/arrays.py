@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adamas.engine import Crew, Ints, place
+from adamas.engine import Crew, Engine, Ints, place
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
 
@@ -22,8 +22,9 @@ class Form(NamedTuple):
         lanes: numbers per element: 2 where complex.
         shape: in elements.
         strides: in elements.
-        readable: whether its memory can be worked on as it is: on the CPU, aligned, no lazy conjugation, …
+        readable: whether its memory can be worked on as it is: aligned, no lazy conjugation, …
         writable: whether it may be changed.
+        device: whose memory it is.
     """
 
     dtype: str
@@ -32,6 +33,11 @@ class Form(NamedTuple):
     strides: tuple[int, ...]
     readable: bool
     writable: bool = True
+    device: str = "cpu"
+
+    def open_to(self, other: "Form") -> bool:
+        """Whether a kernel that works on the other array can work on this one as it is."""
+        return self.readable and self.device == other.device
 
     @property
     def size(self) -> int:
@@ -240,16 +246,16 @@ class Arrays(Protocol):
         """Copy to these rows, in whatever layout and precision."""
         ...
 
-    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
-        """Whether this parameter's step is computed by the front's own library."""
+    def engine(self, param: Any, group: Mapping[str, Any]) -> Engine | None:
+        """Who runs this parameter's kernels; None where its step is computed eagerly, by the front's own library."""
         ...
 
     def zeros(self, param: Any, dtype: str = "") -> Any:
         """A new state of the parameter's shape and layout, of this dtype or as wide as its states are."""
         ...
 
-    def words(self, count: int) -> Any:
-        """A new array of so many int16."""
+    def words(self, param: Any, count: int) -> Any:
+        """A new array of so many int16, where the parameter is."""
         ...
 
     def adopted(self, array: Any, param: Any, narrow: bool) -> Any:
@@ -269,7 +275,7 @@ class Arrays(Protocol):
         ...
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Any:
-        """An uninitialised array of the form's dtype and shape, with these strides, on the CPU."""
+        """An uninitialised array of the form's dtype and shape, with these strides, on its device."""
         ...
 
     def copy(self, source: Any, target: Any) -> None:

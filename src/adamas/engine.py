@@ -17,6 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas.kernel import Kernel, norm_address
+from adamas.lowering.storage import Kinds
+from adamas.tail import MEASURES
+
 Ints = NDArray[np.int64]
 
 #: Most elements in a span, and the elements below which a second thread costs more than it brings.
@@ -44,8 +48,66 @@ class Crew(Protocol):
         ...
 
 
-class Task:
+class Work(Protocol):
     """One kernel's work on a table.
+
+    Attributes:
+        results: [spans, …], what the kernel says of each span, if it says anything.
+    """
+
+    @property
+    def results(self) -> NDArray[np.float64]: ...
+
+    def begin(self) -> None:
+        """All spans are to be worked through by the next `run`."""
+        ...
+
+    def run(self, crew: Crew) -> None:
+        """Work through every span, once for each `begin`: to run again what has run does nothing."""
+        ...
+
+
+class Engine(Protocol):
+    """Who runs kernels on the tables of some kind of memory.
+
+    Attributes:
+        span: most elements in a span.
+        touches: whether a table's columns may be the rows that a sparse gradient touches.
+    """
+
+    @property
+    def span(self) -> int: ...
+
+    @property
+    def touches(self) -> bool: ...
+
+    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Work:
+        """A step's work."""
+        ...
+
+    def norm(self, dtype: str, kind: str, table: "Table") -> Work:
+        """The sums of the squares of gradients, one for each span."""
+        ...
+
+
+class Processor:
+    """The CPU, by compiled C functions."""
+
+    touches = True
+
+    @property
+    def span(self) -> int:
+        return SPAN
+
+    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Work:
+        return Task(kernel.address(dtype, measured, kinds), table, len(MEASURES) if measured else 0)
+
+    def norm(self, dtype: str, kind: str, table: "Table") -> Work:
+        return Task(norm_address(dtype, kind), table, 1)
+
+
+class Task:
+    """One kernel's work on a table, by a C function.
 
     Attributes:
         results: [spans, …], what the kernel says of each span, if it says anything.
@@ -96,7 +158,14 @@ class Table:
     """
 
     def __init__(
-        self, addresses: Ints, sizes: Ints, width: int, dtype: str, grain: int = 1, whole: bool = True
+        self,
+        addresses: Ints,
+        sizes: Ints,
+        width: int,
+        dtype: str,
+        grain: int = 1,
+        whole: bool = True,
+        span: int | None = None,
     ) -> None:
         """
         Args:
@@ -106,8 +175,9 @@ class Table:
             dtype: of the coefficients.
             grain: elements that are not to be parted.
             whole: whether each tensor is a parameter; else all are of one.
+            span: most elements in a span, if not `SPAN`.
         """
-        span = -(-SPAN // grain) * grain
+        span = -(-(span or SPAN) // grain) * grain
         pieces = -(-sizes // span)
         tensor = np.repeat(np.arange(len(sizes)), pieces)
         first = (np.arange(len(tensor)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * span
@@ -247,3 +317,4 @@ class _Shift:
 
 
 POOL = Pool()
+PROCESSOR = Processor()

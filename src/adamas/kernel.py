@@ -27,7 +27,7 @@ from adamas.lowering.source import Program, program
 from adamas.lowering.storage import Kinds
 from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, KEEP, TAIL, Rule
 
-BACKENDS = ("numpy", "numba", "torch", "jax", "javascript")
+BACKENDS = ("numpy", "numba", "torch", "triton", "jax", "javascript")
 
 #: Smallest normal number of each dtype that a kernel computes in.
 TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
@@ -101,6 +101,23 @@ def norm_address(dtype: str, kind: str = "") -> int:
     from adamas.lowering.numba import render_norm
 
     return compiled(render_norm(dtype, kind), f"norm_{kind or dtype}").kernel.address
+
+
+@cache
+def launchable(kernel: Kernel, dtype: str, measured: bool = False, kinds: Kinds = ()) -> Any:
+    """The kernel that `adamas.lowering.triton.render` describes, ready to be launched."""
+    from adamas.lowering.triton import render
+
+    text = render(kernel.program, dtype, measured, kinds)
+    return _execute(text, f"{kernel.program.rule}_triton_{dtype}", {})["kernel"]
+
+
+@cache
+def norm_launchable(dtype: str, kind: str = "") -> Any:
+    """The kernel that sums the squares of gradients, which may be kept in a way of their own."""
+    from adamas.lowering.triton import render_norm
+
+    return _execute(render_norm(dtype, kind), f"norm_triton_{kind or dtype}", {})["kernel"]
 
 
 _KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}

@@ -52,14 +52,18 @@ def check_array(arrays: Arrays, where: str, name: str, state: Mapping[str, Any],
     if form.dtype not in ("uint8", "int16"):
         return
     exponents = state.get(f"{name}_exponent")
-    lies = form.readable and param.dense and form.lies(param.strides)
+    lies = form.open_to(param) and param.dense and form.lies(param.strides)
     if form.dtype == "int16" or param.dtype == "float64" or exponents is None or not lies:
         raise InputError(
             f"{what} is of {form.dtype}: 8-bit codes belong to a float32, bfloat16 or float16 parameter, have "
             f"{name + '_exponent'!r} beside them, and lie in memory as the parameter does (strides {param.strides})."
         )
     found = arrays.form(exponents, packed=True)
-    if (found.dtype, found.shape) != ("int16", (-(-param.size // BLOCK),)) or not found.readable or not found.dense:
+    if (
+        (found.dtype, found.shape) != ("int16", (-(-param.size // BLOCK),))
+        or not found.open_to(param)
+        or not found.dense
+    ):
         raise InputError(f"The state {name + '_exponent'!r} of {where} must be int16, one per {BLOCK} elements.")
 
 
@@ -70,7 +74,7 @@ def check_remainder(arrays: Arrays, where: str, remainder: Any, param: Form) -> 
         InputError: saying what it must be.
     """
     form = arrays.form(remainder, packed=True)
-    if (form.dtype, form.shape) != ("int16", param.shape) or not (form.readable and form.lies(param.strides)):
+    if (form.dtype, form.shape) != ("int16", param.shape) or not (form.open_to(param) and form.lies(param.strides)):
         raise InputError(
             f"The state 'param_remainder' of {where} must be int16 and lie in memory as the parameter does "
             f"(shape {param.shape}, strides {param.strides}): load the state that belongs to it, or clear it."

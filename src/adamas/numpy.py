@@ -21,7 +21,7 @@ import numpy as np
 
 from adamas import late_switch
 from adamas.arrays import SPARSE, Form, Named, Rows, Sight, sharing
-from adamas.engine import POOL, Crew, Ints, unbroken
+from adamas.engine import POOL, PROCESSOR, Crew, Engine, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number, positive
 from adamas.late_switch import Switched, switched
@@ -105,13 +105,13 @@ class _Arrays:
     def put(self, source: Any, array: Any, rows: Ints) -> None:
         array[rows] = source
 
-    def eager(self, param: Any, group: Mapping[str, Any]) -> bool:
-        return False
+    def engine(self, param: Any, group: Mapping[str, Any]) -> Engine | None:
+        return PROCESSOR
 
     def zeros(self, param: Any, dtype: str = "") -> Any:
         return np.zeros_like(param, dtype or _wide(param), subok=False)
 
-    def words(self, count: int) -> Any:
+    def words(self, param: Any, count: int) -> Any:
         return np.zeros(count, np.int16)
 
     def adopted(self, array: Any, param: Any, narrow: bool) -> Any:

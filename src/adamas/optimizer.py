@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
-from adamas.engine import Ints, Table, Task, unbroken
+from adamas.engine import Engine, Ints, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
-from adamas.kernel import TINY, Kernel, norm_address, select
+from adamas.kernel import TINY, Kernel, select
 from adamas.late_switch import BETA, switched, two_phases
 from adamas.loading import check_array, check_remainder, count
 from adamas.lowering.source import Program
@@ -141,9 +141,10 @@ class _Part:
     kinds: Kinds
     members: Ints | slice  # positions among the active parameters
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
+    engine: Engine | None  # None: eager
     table: Table | None = None  # None: eager
-    tasks: dict[bool, Task] = field(default_factory=dict[bool, Task])  # whether it measures -> the step's work
-    norm: Task | None = None
+    tasks: dict[bool, Work] = field(default_factory=dict[bool, Work])  # whether it measures -> the step's work
+    norm: Work | None = None
     measures: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # [members, MEASURES], where eager
     states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member, where eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
@@ -169,11 +170,10 @@ class _Part:
             self._given[names.index("grad_factor")] = factor
         return [*column, *self._given]
 
-    def task(self, measured: bool) -> Task | None:
+    def task(self, measured: bool) -> Work | None:
         """The step's work, where it is done by a kernel."""
-        if self.table is not None and measured not in self.tasks:
-            address = self.kernel.address(self.dtype, measured, self.kinds)
-            self.tasks[measured] = Task(address, self.table, len(MEASURES) if measured else 0)
+        if self.engine is not None and self.table is not None and measured not in self.tasks:
+            self.tasks[measured] = self.engine.step(self.kernel, self.dtype, measured, self.kinds, self.table)
         return self.tasks.get(measured)
 
     def measured(self, count: int) -> NDArray[np.float64]:
@@ -193,10 +193,10 @@ class _Part:
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each span; of each member, where eager."""
-        if self.table is None:
+        if self.engine is None or self.table is None:
             return np.array([arrays.squares(grads[i]) for i in active[self.members]])
         if self.norm is None:
-            self.norm = Task(norm_address(self.dtype, dict(self.kinds).get("g", "")), self.table, 1)
+            self.norm = self.engine.norm(self.dtype, dict(self.kinds).get("g", ""), self.table)
         norm = self.norm
         norm.begin()
         unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
@@ -348,7 +348,7 @@ class Stepper:
     def _commit(
         self,
         plan: _Plan,
-        tasks: Sequence[Task],
+        tasks: Sequence[Work],
         results: Sequence[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]],
         states: States,
         params: Sequence[Any],
@@ -668,29 +668,31 @@ class Stepper:
                 arrays.copy(start if forms[i][1].lanes == 1 else complex(start, start), more["sum"])
         held = [{**state, **more} for state, more in zip(present, missing, strict=True)]
 
-        alike: dict[tuple[int, str, bool, int | None, Kinds], list[int]] = {}
+        alike: dict[tuple[int, str, Engine | None, int | None, Kinds], list[int]] = {}
         for position, i in enumerate(active):
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            eager, sparse = arrays.eager(params[i], groups[owner[i]]), arrays.is_sparse(grads[i])
-            self._refuse_together(f"parameter {i}", eager, sparse)
-            direct = not (eager or sparse)
+            engine, sparse = arrays.engine(params[i], groups[owner[i]]), arrays.is_sparse(grads[i])
+            self._refuse_together(f"parameter {i}", engine, sparse)
+            direct = not (engine is None or sparse)
             kinds = self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position]) if direct else ()
             self._refuse_rounding(f"parameter {i}", forms[i][1], dict(kinds).get("param"))
-            alike.setdefault((owner[i], dtype, eager, i if sparse else None, kinds), []).append(position)
+            alike.setdefault((owner[i], dtype, engine, i if sparse else None, kinds), []).append(position)
 
         parts: list[_Part] = []
-        for (group, dtype, eager, sparse, kinds), members in alike.items():
+        for (group, dtype, engine, sparse, kinds), members in alike.items():
             indices = [active[m] for m in members]
             alone = len(alike) == 1 and len(active) == len(params) and sparse is None
             at = None if alone else np.array(indices, np.int64)
-            part = _Part(group, kernels[group], dtype, kinds, _positions(members), at)
+            part = _Part(group, kernels[group], dtype, kinds, _positions(members), at, engine)
             part.states = [[held[m][name] for name in part.names[1:]] for m in members]
             if sparse is not None:
                 held_arrays, width = [params[sparse], *part.states[0]], len(part.kernel.program.coefficients)
                 part.touched = TouchedRows(arrays, f"parameter {sparse}", forms[sparse][1], held_arrays, dtype, width)
                 part.table = part.touched.table
-            elif not eager:
-                self._lay_out(part, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)])
+            elif engine is not None:
+                self._lay_out(
+                    part, engine, [(*forms[i], i, params[i], s) for i, s in zip(indices, part.states, strict=True)]
+                )
             parts.append(part)
 
         alone = parts[0].table if parts and parts[0].indices is None else None
@@ -720,18 +722,18 @@ class Stepper:
             begins=not any(present),
         )
 
-    def _refuse_together(self, where: str, eager: bool, sparse: bool) -> None:
+    def _refuse_together(self, where: str, engine: Engine | None, sparse: bool) -> None:
         """What cannot be had of one parameter at the same time."""
-        if eager and sparse:
+        if sparse and not (engine is not None and engine.touches):
             raise InputError(
                 f"The gradient of {where} is sparse, which only plain parameters on the CPU may have, without "
                 "differentiable=True: give a dense one, as nn.Embedding(sparse=False) does, or use "
                 "torch.optim.SparseAdam for it."
             )
-        if eager and self.tail.state_dtype != "float32":
+        if engine is None and self.tail.state_dtype != "float32":
             raise InputError(
                 f"{where.capitalize()} is stepped by torch's own arithmetic, but "
-                f"state_dtype={self.tail.state_dtype!r} is for plain tensors on the CPU: leave it out."
+                f"state_dtype={self.tail.state_dtype!r} is for plain tensors that a kernel steps: leave it out."
             )
         if sparse and self.tail.state_dtype != "float32":
             raise InputError(
@@ -745,8 +747,8 @@ class Stepper:
         if param.dtype in NARROW and rounding != "nearest" and kind not in KINDS:
             able = "bfloat16" if rounding == "remainder" else "bfloat16 or float16"
             raise InputError(
-                f"param_rounding={rounding!r} is for plain tensors of {able} on the CPU that lie dense in memory and "
-                f"have dense gradients; {where} is not one ({param.dtype}, shape {param.shape}, strides "
+                f"param_rounding={rounding!r} is for plain tensors of {able} that a kernel steps, lie dense in memory "
+                f"and have dense gradients; {where} is not one ({param.dtype}, shape {param.shape}, strides "
                 f"{param.strides}): leave it out, or keep the parameter in float32."
             )
 
@@ -812,7 +814,7 @@ class Stepper:
                 dtype = "" if name == "ema" else narrow(self.tail.state_dtype, form.dtype, form.lanes, form.size)
                 missing[name] = self.arrays.zeros(param, dtype)
                 if dtype == "uint8":
-                    missing[f"{name}_exponent"] = self.arrays.words(-(-form.size // BLOCK))
+                    missing[f"{name}_exponent"] = self.arrays.words(param, -(-form.size // BLOCK))
                 if name == "ema":
                     self.arrays.copy(param, missing[name])
         if self.tail.param_rounding == "remainder" and form.dtype == "bfloat16" and "param_remainder" not in held:
@@ -826,13 +828,15 @@ class Stepper:
         for name, form in {"g": grad, "param": param, **states}.items():
             if form.dtype == "uint8":
                 kinds.append((name, "int8_unsigned" if name in program.nonnegative else "int8_signed"))
-            elif dtype == "float32" and form.dtype in NARROW and form.readable and form.lies(_strides(param)):
+            elif dtype == "float32" and form.dtype in NARROW and form.open_to(param) and form.lies(_strides(param)):
                 known = {"g": "nearest", "param": self.tail.param_rounding}
                 rounding = known.get(name, "stochastic")  # to nearest, a moment would stand still
                 kinds.append((name, form.dtype if rounding == "nearest" else f"{form.dtype}_{rounding}"))
         return tuple(kinds)
 
-    def _lay_out(self, part: _Part, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]) -> None:
+    def _lay_out(
+        self, part: _Part, engine: Engine, tensors: Sequence[tuple[Form, Form, int, Any, Sequence[Any]]]
+    ) -> None:
         """Fill the part's table; what a kernel cannot work on in place is staged."""
         arrays = self.arrays
         columns: list[list[Any]] = []
@@ -840,12 +844,12 @@ class Stepper:
         for member, (grad, param, i, p, states) in enumerate(tensors):
             strides = _strides(param)
             column = [p]  # in the gradient's place: its address is set at each step
-            if "g" not in kept and not (grad.readable and grad.dtype == part.dtype and grad.lies(strides)):
+            if "g" not in kept and not (grad.open_to(param) and grad.dtype == part.dtype and grad.lies(strides)):
                 stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                 part.staged_gradients.append((i, member, stage, int(arrays.describe([stage])[0, 0])))
             for name, array in zip(part.names, (p, *states), strict=True):
                 form = arrays.form(array, packed=True)
-                if name not in kept and not (form.readable and form.dtype == part.dtype and form.lies(strides)):
+                if name not in kept and not (form.open_to(param) and form.dtype == part.dtype and form.lies(strides)):
                     stage = arrays.stage(param._replace(dtype=part.dtype), strides)
                     part.staged.append((array, stage))
                     array = stage
@@ -857,7 +861,7 @@ class Stepper:
         sizes = [param.size for _, param, *_ in tensors]
         width = len(part.kernel.program.coefficients)
         grain = max((KINDS[kind].block for _, kind in part.kinds), default=1)
-        part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype, grain)
+        part.table = Table(addresses, np.array(sizes, np.int64), width, part.dtype, grain, span=engine.span)
 
 
 def _strides(param: Form) -> tuple[int, ...]:

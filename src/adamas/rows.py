@@ -145,7 +145,7 @@ class TouchedRows:
         """Whether a kernel can work on each row in place."""
         row = form._replace(shape=form.shape[1:], strides=form.strides[1:])
         same = form.dtype == self._line.dtype and form.lanes == self._line.lanes
-        return form.readable and same and row.lies(row.contiguous)
+        return form.open_to(self._line) and same and row.lies(row.contiguous)
 
     def _wrong(self, rows: Ints, beyond: bool) -> InputError:
         if not beyond:

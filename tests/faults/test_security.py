@@ -40,6 +40,7 @@ SANCTIONED = {
     ("kernel.py", "compiled", "exec_module"): "the same",
     ("kernel.py", "compiled", "pickle.PickleError"): "what Numba raises when its own file is damaged",
     ("kernel.py", "text", "importlib.import_module"): "a backend of this library",
+    ("torch/launching.py", "engine_of", "importlib.util.find_spec"): "triton, which is only looked for",
     ("cli/__init__.py", "get_command", "importlib.import_module"): "a command of this library",
     ("doctor/findings/__init__.py", "", "importlib.import_module"): "a finding of this library",
     ("problems/base.py", "need", "importlib.import_module"): "an installed library, named in these sources",

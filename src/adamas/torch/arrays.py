@@ -18,9 +18,10 @@ from torch.nn import Parameter
 
 from adamas.addresses import helper
 from adamas.arrays import Form, Named, Sight
-from adamas.engine import POOL, Crew, Ints
+from adamas.engine import POOL, Crew, Engine, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
+from adamas.torch.launching import engine_of
 from adamas.torch.layout import find
 
 _DTYPES = {
@@ -130,12 +131,12 @@ class TorchArrays:
     def pin(self, arrays: Sequence[Any]) -> object:
         # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A
         # DLPack capsule is a reference that stays.
-        return [torch.to_dlpack(a) for a in arrays if self._plain(a)]
+        return [torch.to_dlpack(a) for a in arrays if self._plain(a) and a.device.type == "cpu"]
 
     def _plain(self, tensor: Any) -> bool:
         return (
             type(tensor) in _PLAIN
-            and tensor.device.type == "cpu"
+            and tensor.device.type in ("cpu", "cuda")
             and tensor.layout is torch.strided
             and not tensor.is_conj()
             and not tensor.is_neg()
@@ -159,7 +160,9 @@ class TorchArrays:
                 "was made in inference mode, so only there can it be changed: step there, or clone it."
             )
         dtype, lanes = known[array.dtype]
-        form = Form(dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array))
+        form = Form(
+            dtype, lanes, tuple(array.shape), tuple(array.stride()), self._plain(array), device=str(array.device)
+        )
         if form.readable and (held := array.untyped_storage().nbytes()) < _needed(array, form):
             raise InputError(
                 f"has a storage of {held} bytes, less than its shape {form.shape} takes: it was freed or cut."
@@ -189,20 +192,20 @@ class TorchArrays:
     def put(self, source: Tensor, array: Tensor, rows: Ints) -> None:
         array.detach()[torch.from_numpy(rows)] = source.to(array.dtype)
 
-    def eager(self, param: Tensor, group: Mapping[str, Any]) -> bool:
+    def engine(self, param: Tensor, group: Mapping[str, Any]) -> Engine | None:
         if group["capturable"] and param.device.type not in ("cpu", "meta"):
             raise InputError(
                 "capturable=True is not supported yet: a captured step would repeat the same coefficients for ever; "
                 "leave it out, or use torch.optim for these parameters."
             )
-        return bool(group["differentiable"]) or type(param) not in _PLAIN or param.device.type != "cpu"
+        return None if group["differentiable"] or type(param) not in _PLAIN else engine_of(param.device)
 
     def zeros(self, param: Tensor, dtype: str = "") -> Tensor:
         kind = getattr(torch, dtype) if dtype else _wide(param)
         return torch.zeros_like(param, dtype=kind, memory_format=torch.preserve_format)
 
-    def words(self, count: int) -> Tensor:
-        return torch.zeros(count, dtype=torch.int16)
+    def words(self, param: Tensor, count: int) -> Tensor:
+        return torch.zeros(count, dtype=torch.int16, device=param.device)
 
     def adopted(self, array: Tensor, param: Tensor, narrow: bool) -> Tensor:
         if array.device.type == "meta" != param.device.type:
@@ -227,7 +230,7 @@ class TorchArrays:
         return array.device.type != "meta" and not _of_all(array, torch.count_nonzero)
 
     def stage(self, form: Form, strides: tuple[int, ...]) -> Tensor:
-        return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device="cpu")
+        return torch.empty_strided(form.shape, strides, dtype=_STAGES[form.dtype, form.lanes], device=form.device)
 
     def copy(self, source: Any, target: Tensor) -> None:
         with torch.no_grad():

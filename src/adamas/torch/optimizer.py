@@ -39,7 +39,8 @@ class Optimizer(torch.optim.Optimizer):
     Args:
         params: parameters, or dicts of a group's parameters and hyperparameters, as for torch.optim. On the CPU and
             of dtype float32 or float64 they are stepped by a compiled kernel, in place, whatever their layout;
-            float16 and bfloat16 are computed in float32 and keep float32 states. On other devices, for tensor
+            float16 and bfloat16 are computed in float32 and keep float32 states. On NVIDIA GPUs, where triton is
+            installed, one launch steps them all. On other devices, for tensor
             subclasses, and with ``differentiable=True`` torch computes the step. Sparse gradients, as from
             ``nn.Embedding(sparse=True)``, move the rows that they touch and leave all others and their states alone.
         lr: the learning rate; and the other hyperparameters of the rule, see `adamas.rules`. Where torch has a class

@@ -1,0 +1,393 @@
+"""Triton: one launch for all tensors of a step, on GPUs, or on the CPU by Triton's interpreter.
+
+√ and division are the correctly rounded ones, and the launch forbids fused multiply-adds, so every operation rounds as
+NumPy's does. What is packed is packed by the functions of `adamas.lowering.storage`, and powers are those of
+`adamas.lowering.words`: their source is spelt as Triton wants it, so neither is written twice.
+
+Tensors are found by a table of addresses, as in `adamas.lowering.numba`. Each program of the grid has one span of it,
+which it works through in blocks of `BLOCK` elements.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+
+from adamas.lowering import storage, words
+from adamas.lowering.source import Program
+from adamas.lowering.storage import KINDS, Kinds
+from adamas.tail import MEASURES
+
+#: Elements that a program computes at once, and most elements in its span.
+BLOCK, SPAN = 1024, 8192
+
+
+def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = ()) -> str:
+    """The text of a module whose ``kernel`` steps all tensors of a table, a span of it in each program.
+
+    ``kernel(addresses, spans, lines, keys, results, tickets, count, ticket, ALIGNED)`` takes pointers to
+
+    - int64 [arrays, count], the address of each array of each tensor: those of the program, then the companions;
+    - int64 [spans, 4]: tensor, first element, number of elements, line of coefficients;
+    - [lines, coefficients] of the kernel's dtype;
+    - int64 [lines], the key of the noise;
+    - float64 [spans, results], what was measured;
+    - int64 [spans], the ticket of the last launch that worked on the span: one with the same ticket leaves it alone;
+
+    and whether all addresses are multiples of 16.
+
+    Args:
+        program: rule, driver and options.
+        dtype: "float32" or "float64".
+        measured: whether the kernel also measures what it does, span by span (`MEASURES`).
+        kinds: how arrays are kept that do not lie in memory as ``dtype`` (`adamas.lowering.storage`).
+    """
+    return _Frame(program, dtype, measured, kinds).text()
+
+
+def render_norm(dtype: str, kind: str = "") -> str:
+    """The text of a module whose ``kernel`` leaves Σg² of each span, of gradients kept in some way.
+
+    ``kernel(addresses, spans, results, ALIGNED)``, with the same tables.
+    """
+    used = _Words(dtype)
+    lines = [
+        "@triton.jit",
+        "def kernel(addresses, spans, results, ALIGNED: tl.constexpr):",
+        "    k = tl.program_id(0).to(tl.int64)",
+        "    start__, size__ = tl.load(spans + 4 * k + 1), tl.load(spans + 4 * k + 2)",
+        f"    g_ = at__(addresses + tl.load(spans + 4 * k), tl.{_memory(kind or dtype)}, ALIGNED)",
+        "    total = tl.full((), 0, tl.float64)",
+        f"    for b__ in range(0, size__, {BLOCK}):",
+        f"        i__ = b__ + tl.arange(0, {BLOCK})",
+        f"        code = tl.load(g_ + tl.multiple_of(start__, {SPAN}) + i__, mask=i__ < size__, other=0)",
+        f"        g = {used.use(f'from_{kind}(code)') if kind else 'code'}.to(tl.float64)",
+        "        total += tl.sum(g * g, axis=0)",
+        "    tl.store(results + k, total)",
+    ]
+    return used.module(f"Σg², {kind or dtype}", lines)
+
+
+class _Frame:
+    """The frame around a program: what is read, computed and written in a block of elements."""
+
+    def __init__(self, program: Program, dtype: str, measured: bool, kinds: Kinds) -> None:
+        self.program, self.dtype, self.measured = program, dtype, measured
+        self.named = dict(kinds)
+        self.kept = {name: KINDS[kind] for name, kind in kinds}
+        self.words = _Words(dtype)
+        self.blocks = [name for name in program.arrays if name in self.kept and self.kept[name].block > 1]
+        self.companions = [name for name in program.arrays if name in self.kept and self.kept[name].companion]
+        written = [name for name in program.outputs if name in self.kept and self.kept[name].stochastic]
+        self.random = {
+            name: self.words.use(f"turned(random_{k // 2})") if k % 2 else f"random_{k // 2}"
+            for k, name in enumerate(written)
+        }
+
+    def text(self) -> str:
+        coefficients = self.program.coefficients
+        pointers = [f"{name}_" for name in self.program.arrays] + [f"{name}_more" for name in self.companions]
+        kinds = [self.kept[name].dtype if name in self.kept else self.dtype for name in self.program.arrays]
+        kinds += ["int16"] * len(self.companions)
+        sums = [f"{name}__" for name in MEASURES] if self.measured else []
+        given = ", ".join(["i__", "start__", "size__", *pointers, *coefficients, "key__", *sums])
+        call = f"{', '.join(sums)} = block__({given}" if sums else f"block__({given}"
+        lines = [
+            "@triton.jit",
+            f"def block__({given}, FULL: tl.constexpr):",
+            *(f"    {line}" for line in self._block()),
+            *([f"    return {', '.join(sums)}"] if sums else []),
+            "",
+            "",
+            '@triton.jit(do_not_specialize=["count__", "ticket__"])',
+            "def kernel(addresses__, spans__, lines__, keys__, results__, tickets__, count__, ticket__,",
+            "           ALIGNED: tl.constexpr):",
+            "    k__ = tl.program_id(0).to(tl.int64)",
+            "    if tl.load(tickets__ + k__) == ticket__:",
+            "        return",
+            "    n__, line__ = tl.load(spans__ + 4 * k__), tl.load(spans__ + 4 * k__ + 3)",
+            "    start__, size__ = tl.load(spans__ + 4 * k__ + 1), tl.load(spans__ + 4 * k__ + 2)",
+            f"    start__ = tl.multiple_of(start__, {SPAN})",
+            "    key__ = tl.load(keys__ + line__).to(tl.uint32)",
+            *(
+                f"    {name} = at__(addresses__ + {row} * count__ + n__, tl.{_memory(kind)}, ALIGNED)"
+                for row, (name, kind) in enumerate(zip(pointers, kinds, strict=True))
+            ),
+            *(f"    {c} = tl.load(lines__ + {len(coefficients)} * line__ + {k})" for k, c in enumerate(coefficients)),
+            *(f"    {name} = {name} != 0" for name in coefficients if name in self.program.flags),
+        ]
+        zeros = {"grad_max__": f"tl.full((), 0, tl.{self._whole})"}
+        lines += [f"    {name} = {zeros.get(name, 'tl.full((), 0, tl.float64)')}" for name in sums]
+        lines += [
+            f"    whole__ = size__ - size__ % {BLOCK}",
+            f"    for b__ in range(0, whole__, {BLOCK}):",
+            f"        i__ = b__ + tl.arange(0, {BLOCK})",
+            f"        {call}, True)",
+            "    if whole__ < size__:",
+            f"        i__ = whole__ + tl.arange(0, {BLOCK})",
+            f"        {call}, False)",
+        ]
+        results = {"grad_max__": f"grad_max__.to(tl.{self.dtype}, bitcast=True).to(tl.float64)"}
+        place = f"results__ + {len(MEASURES)} * k__"
+        lines += [f"    tl.store({place} + {k}, {results.get(name, name)})" for k, name in enumerate(sums)]
+        lines.append("    tl.store(tickets__ + k__, ticket__)")
+        kept = "".join(f", {name}: {kind}" for name, kind in self.named.items())
+        return self.words.module(
+            f"{self.program.rule}, {self.dtype}{', measured' if self.measured else ''}{kept}", lines
+        )
+
+    def _block(self) -> list[str]:
+        use = self.words.use
+        lines = ["inside__ = i__ < size__", "e__ = start__ + i__"]
+        for name in self.program.arrays:
+            code = f"read__({name}_ + e__, inside__, FULL)"
+            if name in self.companions:
+                place = f"{name}_more + e__" + (f" // {storage.BLOCK}" if name in self.blocks else "")
+                code += f", read__({place}, inside__, FULL)"
+            lines.append(f"{name} = {use(f'from_{self.named[name]}({code})') if name in self.named else code}")
+        lines += ["given__, before__, eps__ = g, param, g != g"] if self.measured else []
+        for number, line in enumerate(self.program.body):
+            lines += ["seen__ = g"] if self.measured and number == self.program.begins else []
+            lines.append(use(line))
+            if self.measured and number == self.program.watch[0]:
+                lines.append(f"eps__ = {use(self.program.watch[1])}")
+        lines += self._measure() if self.measured else []
+        pairs = (len(self.random) + 1) // 2
+        lines += [use(f"random_{k} = noise({f'random_{k - 1}' if k else 'element(e__)'}, key__)") for k in range(pairs)]
+        for name in self.program.outputs:
+            lines += self._write(name)
+        return lines
+
+    def _write(self, name: str) -> list[str]:
+        store = f"write__({name}_ + e__, {{}}, inside__, FULL)"
+        if name not in self.named:
+            return [store.format(name)]
+        more = [self.random[name]] if name in self.random else []
+        if name not in self.blocks:
+            packed = self.words.use(f"to_{self.named[name]}({', '.join([name, *more])})")
+            if name not in self.companions:
+                return [store.format(packed)]
+            rest = f"write__({name}_more + e__, {name}_rest, inside__, FULL)"
+            return [f"{name}_code, {name}_rest = {packed}", store.format(f"{name}_code"), rest]
+        block, shape = storage.BLOCK, f"({BLOCK // storage.BLOCK}, {storage.BLOCK})"
+        largest = f"tl.max(tl.reshape(finite__({name}, inside__), {shape}), axis=1).to(tl.float32, bitcast=True)"
+        exponent = self.words.use(f"exponent_of({name}_largest, {self.kept[name].codes})")
+        each = f"tl.reshape(tl.broadcast_to(tl.expand_dims({exponent}, 1), {shape}), ({BLOCK},))"
+        return [
+            f"{name}_largest = {largest}",
+            f"{name}_exponent = {each}",
+            store.format(self.words.use(f"to_{self.named[name]}({', '.join([name, f'{name}_exponent', *more])})")),
+            "tl.debug_barrier()  # until all have read the exponents",
+            f"tl.store({name}_more + e__ // {block}, {name}_exponent, mask=inside__ & (i__ % {block} == 0))",
+        ]
+
+    @property
+    def _whole(self) -> str:
+        return self.dtype.replace("float", "int")
+
+    def _measure(self) -> list[str]:
+        """Sums are in float64; the largest is found by the bits of the magnitudes, of which NaN's are the largest."""
+        bits = (1 << (31 if self.dtype == "float32" else 63)) - 1
+        magnitude = f"tl.where(inside__, given__.to(tl.{self._whole}, bitcast=True) & {bits}, 0)"
+        return [
+            "grad_squares__ += sum__(given__, given__, inside__)",
+            f"grad_max__ = tl.maximum(grad_max__, tl.max({magnitude}, axis=0))",
+            "grad_zeros__ += count__(given__ == 0, inside__)",
+            "moved__ = param - before__",
+            "update_squares__ += sum__(moved__, moved__, inside__)",
+            "param_squares__ += sum__(param, param, inside__)",
+            "eps_counts__ += count__(eps__, inside__)",
+            f"step_squares__ += sum__({self.program.step}, {self.program.step}, inside__)",
+            f"step_along_grad__ += sum__({self.program.step}, seen__, inside__)",
+        ]
+
+
+def _memory(dtype: str) -> str:
+    """What an array's memory is read as."""
+    return {"bfloat16": "uint16", "float16": "uint16"}.get(dtype, dtype)
+
+
+# -- the words -------------------------------------------------------------------------------------------------------
+
+#: What every module has; ``i`` counts elements, ``inside`` says which there are.
+_ALWAYS = """
+def at__(place, dtype: tl.constexpr, ALIGNED: tl.constexpr):
+    pointer = tl.load(place).to(tl.pointer_type(dtype))
+    if ALIGNED:
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer
+
+def read__(pointers, inside, FULL: tl.constexpr):
+    if FULL:
+        value = tl.load(pointers)
+    else:
+        value = tl.load(pointers, mask=inside, other=0)
+    return value
+
+def write__(pointers, value, inside, FULL: tl.constexpr):
+    if FULL:
+        tl.store(pointers, value)
+    else:
+        tl.store(pointers, value, mask=inside)
+
+def sum__(a, b, inside):
+    return tl.sum(tl.where(inside, a.to(tl.float64) * b.to(tl.float64), 0.0), axis=0)
+
+def count__(which, inside):
+    return tl.sum((which & inside).to(tl.float64), axis=0)
+
+def finite__(x, inside):
+    size = x.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    return tl.where(inside & (size < 0x7F800000), size, 0)
+"""
+
+#: The words that only Triton can say; all others are translated.
+_OWN = """
+def where(condition, a, b):
+    if condition.dtype == tl.int1:
+        chosen = tl.where(condition, a, b)
+    else:
+        chosen = tl.where(condition != 0, a, b)
+    return chosen
+
+def abs(x):
+    return tl.abs(x)
+
+def sqrt(x):
+    if x.dtype == tl.float32:
+        root = tl.sqrt_rn(x)
+    else:
+        root = tl.sqrt(x)
+    return root
+
+def divide(a, b):
+    if b.dtype == tl.float32:
+        quotient = tl.div_rn(a, b)
+    else:
+        quotient = a / b
+    return quotient
+
+def power(x, y):
+    return power_of_each(x, tl.broadcast_to(y, x.shape))
+
+def number(x: tl.constexpr):
+    return tl.full((), x, tl.{dtype})
+
+def floor(x):
+    return tl.floor(x)
+
+def like(x, other):
+    return tl.cast(x, other.dtype)
+
+def integer(x):
+    return tl.cast(x, tl.int64)
+
+def bits(x):
+    return x.to(tl.int64, bitcast=True)
+
+def from_bits(i):
+    return i.to(tl.float64, bitcast=True)
+
+def bits32(x):
+    return x.to(tl.uint32, bitcast=True)
+
+def from_bits32(i):
+    return i.to(tl.float32, bitcast=True)
+
+def element(i):
+    return i.to(tl.uint32)
+
+def from_float16(code):
+    return code.to(tl.float16, bitcast=True).to(tl.float32)
+
+def to_float16(x):
+    return x.to(tl.float16).to(tl.uint16, bitcast=True)
+
+def from_float16_stochastic(code):
+    return from_float16(code)
+
+def to_float16_stochastic(x, random):
+    return to_float16(round_float16(x, random))
+
+def from_bfloat16_stochastic(code):
+    return from_bfloat16(code)
+"""
+
+_TYPES = ("float64", "uint32", "int32", "uint16", "int16", "uint8")
+
+
+class _Words:
+    """Gathers the functions that a text calls, spelt for Triton."""
+
+    def __init__(self, dtype: str) -> None:
+        own = ast.parse(_OWN.format(dtype=dtype)).body
+        self._own = {node.name: node for node in own if isinstance(node, ast.FunctionDef)}
+        self._used: dict[str, str] = {}
+
+    def use(self, text: str) -> str:
+        """The text as Triton takes it; what it calls will be in the module."""
+        return ast.unparse(self._spell(ast.parse(text)))
+
+    def _spell(self, tree: ast.AST, divides: bool = True) -> ast.AST:
+        spelt = _Spelling().visit(tree) if divides else tree
+        for node in ast.walk(spelt):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                self._have(node.func.id)
+        return spelt
+
+    def _have(self, name: str) -> None:
+        if name in self._used or name.endswith("__") or name == "float":
+            return
+        self._used[name] = ""  # its place; what it calls itself comes before it
+        if name in _TYPES:
+            text = f"def {name}(x):\n    return tl.cast(x, tl.{name})"
+        else:
+            own = self._own.get(name)
+            text = ast.unparse(self._spell(own or _source(name), own is None))
+        del self._used[name]
+        self._used[name] = f"@triton.jit\n{text}"
+
+    def module(self, title: str, lines: Sequence[str]) -> str:
+        """The whole text."""
+        always = [f"@triton.jit\n{text}" for text in _ALWAYS.strip().split("\n\n")]
+        head = f"# {title}, Triton\nimport triton\nimport triton.language as tl"
+        return "\n\n\n".join([head, *always, *self._used.values(), "\n".join(lines)]) + "\n"
+
+
+def _source(name: str) -> ast.FunctionDef:
+    """The function of this name in `words` or `storage`, bare of what is for readers and type checkers."""
+    function = _WORDS[name] if name in _WORDS else getattr(storage, name)
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef)
+    tree.name, tree.returns, tree.body = name, None, tree.body[1:]
+    for argument in tree.args.args:
+        argument.annotation = None
+    return tree
+
+
+# What is compared must be an array already: the interpreter takes a scalar's truth for a number when it spreads it.
+_WORDS = {name: getattr(words, name) for name in ("maximum", "minimum", "sign", "square", "exponential")}
+_WORDS["power_of_each"] = words.power
+_NUMBERS = {name: value for name, value in vars(words).items() if isinstance(value, int | float)}
+
+
+class _Spelling(ast.NodeTransformer):
+    """Division is a call, constants are written out, and NumPy's names are the module's own."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Div):
+            return ast.Call(ast.Name("divide", ast.Load()), [node.left, node.right], [])
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        match node:
+            case ast.Attribute(value=ast.Name("np"), attr=name):
+                return ast.Name(name, ast.Load())
+            case ast.Attribute(value=ast.Name("math"), attr=name):
+                return ast.Call(ast.Name("float", ast.Load()), [ast.Constant(name)], [])
+            case _:
+                return node
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_NUMBERS[node.id]) if node.id in _NUMBERS else node

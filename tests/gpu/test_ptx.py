@@ -1,0 +1,44 @@
+"""What the kernels are compiled to for a GPU: shown without one, in a process that does not interpret them."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+#: Compiles a rule's kernel for compute capability 9.0, and prints its PTX.
+PROGRAM = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+import adamas
+from adamas.kernel import launchable, select
+
+rule, aligned = adamas.rules()[sys.argv[1]], sys.argv[2] == "aligned"
+function = launchable(select(rule, rule.defaults), "float32")
+names = "addresses__ spans__ lines__ keys__ results__ tickets__".split()
+types = dict(zip(names, "*i64 *i64 *fp32 *i64 *fp64 *i64".split()))
+types |= {"count__": "i32", "ticket__": "i32", "ALIGNED": "constexpr"}
+hints = {(k,): [["tt.divisibility", 16]] for k in range(len(names))}
+source = ASTSource(function, types, {"ALIGNED": aligned}, hints)
+options = {"num_warps": 4, "enable_fp_fusion": False}
+made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+assert len(made.asm["cubin"]) > 1000
+print(made.asm["ptx"])
+"""
+
+
+@pytest.mark.parametrize(("rule", "aligned"), [("adamw", "aligned"), ("adamw", "not"), ("lpadam", "aligned")])
+def test_what_a_gpu_runs(rule: str, aligned: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    ran = subprocess.run([sys.executable, "-c", PROGRAM, rule, aligned], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    text = ran.stdout
+    assert not re.search(r"\bfma\.", text), "fused multiply-adds round otherwise than the CPU does"
+    assert not re.search(r"\b(?:div|sqrt|rcp)\.(?:approx|full)", text)
+    assert "div.rn.f32" in text
+    assert ("sqrt.rn.f32" in text) == (rule == "adamw")
+    wide = re.findall(r"\b(ld|st)\.global\.v4\.b32", text)
+    # Two accesses for eight numbers of each of four arrays, of which three are written.
+    assert (wide.count("ld"), wide.count("st")) == ((8, 6) if aligned == "aligned" else (0, 0))
