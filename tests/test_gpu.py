@@ -17,3 +17,11 @@ def test_in_the_interpreter(file: str) -> None:
     ran = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert " passed" in ran.stdout
+
+
+def test_the_benchmark_says_what_it_needs() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(command, env=hidden, cwd=FOLDER.parent.parent, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout.count("\n")) == (2, 1)
+    assert "no NVIDIA GPU here" in ran.stdout
