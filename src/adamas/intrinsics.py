@@ -71,4 +71,4 @@ def one_minus_power(base: float, exponent: float) -> float:
 WORDS = {"sqrt": 1, "abs": 1, "sign": 1, "maximum": 2, "minimum": 2, "where": 3}
 
 #: Names that kernels use beside a rule's own; so they do with every name that ends in an underscore.
-RESERVED = frozenset({"array", "number", "one_minus_power", "power", "square", "tiny"})
+RESERVED = frozenset({"array", "number", "one_minus_power", "power", "square", "tiny", "tl"})

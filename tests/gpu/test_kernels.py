@@ -239,6 +239,17 @@ def test_what_cannot_be_compiled_changes_nothing(device: str, monkeypatch: pytes
     assert before[1] == [float(optimizer.state[p]["step"]) for p in params]
 
 
+def test_no_graph_captures_a_step(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, grads = tensors()
+    params, optimizer = stepped("adamw", device, starts, grads[:1])
+    before = [bits(p).copy() for p in params]
+    monkeypatch.setattr(launching, "_capturing", lambda device: True)
+    with pytest.raises(ValueError, match="graph is being captured, which would repeat"):
+        optimizer.step()
+    assert all((bits(p) == b).all() for p, b in zip(params, before, strict=True))
+    assert float(optimizer.state[params[1]]["step"]) == 1
+
+
 def test_sparse_gradients_are_refused(device: str) -> None:
     weight = torch.nn.Parameter(torch.ones(4, 3, device=device))
     weight.grad = torch.ones(4, 3, device=device).to_sparse(1)

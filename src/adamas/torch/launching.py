@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adamas.engine import PROCESSOR, Crew, Engine, Ints, Table, Work
+from adamas.errors import InputError
 from adamas.kernel import Kernel, launchable, norm_launchable
 from adamas.lowering.storage import Kinds
 from adamas.lowering.triton import SPAN
@@ -32,6 +33,10 @@ def engine_of(device: torch.device) -> Engine | None:
     if device.type == "cuda" and torch.version.cuda is not None and importlib.util.find_spec("triton") is not None:
         return Launcher(device) if torch.cuda.get_device_capability(device) >= (8, 0) else None
     return None
+
+
+def _capturing(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 class Launcher:
@@ -75,6 +80,11 @@ class _Launch:
         table = self._table
         if not table.used:
             return
+        if _capturing(self._device):
+            raise InputError(
+                "A CUDA graph is being captured, which would repeat this step's coefficients for ever: step outside of "
+                "it, or use torch.optim with capturable=True."
+            )
         self._ticket += 1
         if self._known is None or not np.array_equal(self._known, table.spans):
             self._known, self._spans = table.spans.copy(), self._sent(table.spans.reshape(-1))
