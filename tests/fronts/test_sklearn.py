@@ -163,6 +163,8 @@ def test_class_weight_is_sample_weight() -> None:
     plain = AdamasClassifier((), **given).fit(x, y)
     assert by_class.coefs_[0].tolist() == by_row.coefs_[0].tolist() != plain.coefs_[0].tolist()
     assert (by_class.predict(x) == 1).sum() > (plain.predict(x) == 1).sum()
+    alike = AdamasClassifier((), **given).fit(x, y, sample_weight=np.full(150, 3.0))
+    assert alike.loss_curve_ == pytest.approx(plain.loss_curve_, rel=1e-12)
 
 
 @pytest.mark.parametrize("held_back", [False, True])
