@@ -53,7 +53,7 @@ class _Network(BaseEstimator):
         optimizer: str | Rule = "adam",
         lr: float | Schedule | None = None,
         optimizer_options: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         clip_grad_norm: float | None = None,
         batch_size: int | str = "auto",
         max_iter: int = 200,
@@ -127,7 +127,7 @@ class _Network(BaseEstimator):
         """
         self._check()
         again = self.warm_start and hasattr(self, "_optimizer")
-        x, y, weights = self._data(X, y, sample_weight, None, reset=not again, first=not again)
+        x, y, weights = self._data(X, y, sample_weight, reset=not again)
         self._random = check_random_state(self.random_state)
         held_out = None
         if self.early_stopping:
@@ -187,7 +187,7 @@ class _Network(BaseEstimator):
                 "partial_fit sees a part of the data, so it cannot hold a part back: early_stopping=False."
             )
         first = not hasattr(self, "_optimizer")
-        x, y, weights = self._data(X, y, sample_weight, classes, reset=first, first=first)
+        x, y, weights = self._data(X, y, sample_weight, reset=first)
         if first:
             self._random = check_random_state(self.random_state)
             self.loss_curve_, self.validation_scores_, self.n_iter_ = [], None, 0
@@ -218,9 +218,8 @@ class _Network(BaseEstimator):
         sizes: Any = self.hidden_layer_sizes
         return list(sizes) if np.iterable(sizes) else [sizes]
 
-    def _data(
-        self, X: Any, y: Any, sample_weight: Any, classes: Any, reset: bool, first: bool
-    ) -> tuple[Any, Array, Array | None]:
+    def _data(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Array, Array | None]:
+        """What is given, checked, and what each row counts."""
         checked: Any = validate_data(
             self,
             X,
@@ -236,30 +235,29 @@ class _Network(BaseEstimator):
             sample_weight = _check_sample_weight(sample_weight, x, dtype=x.dtype, ensure_non_negative=True)
         return x, y, self._weights(y, sample_weight)
 
-    def _begin(self, X: Any, targets: Array, keep: bool) -> None:
+    def _begin(self, x: Any, targets: Array, keep: bool) -> None:
         """An optimizer over the weights in one array and the intercepts in another: without decay on these."""
-        sizes = [X.shape[1], *self._hidden(), targets.shape[1]]
-        self._sizes = list(pairwise(sizes))
+        sizes = list(pairwise([x.shape[1], *self._hidden(), targets.shape[1]]))
         if keep:
-            flat = [part.copy() for part in self._flat]
-            if [part.size for part in flat] != [sum(a * b for a, b in self._sizes), sum(sizes[1:])]:
+            if sizes != self._sizes:
                 raise InputError("warm_start=True goes on with a network of the same layers: fit a new estimator.")
+            flat = [part.copy() for part in self._flat]
         else:
             # Glorot and Bengio 2010, eq. 16; for the logistic function half of it, as in MLPClassifier.
             gain = 2.0 if self.activation == "logistic" else 6.0
-            bounds = [math.sqrt(gain / (a + b)) for a, b in self._sizes]
+            bounds = [math.sqrt(gain / (a + b)) for a, b in sizes]
             drawn = [
                 (self._random.uniform(-r, r, a * b), self._random.uniform(-r, r, b))
-                for r, (a, b) in zip(bounds, self._sizes, strict=True)
+                for r, (a, b) in zip(bounds, sizes, strict=True)
             ]
-            flat = [np.concatenate(part).astype(X.dtype) for part in zip(*drawn, strict=True)]
+            flat = [np.concatenate(part).astype(x.dtype) for part in zip(*drawn, strict=True)]
         options = dict(self.optimizer_options or {})
         if self.lr is not None:
             options["lr"] = self.lr
-        decay = {"weight_decay": self.weight_decay}
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         groups = [{"params": flat[0], **decay}, {"params": flat[1], "weight_decay": 0.0}]
         self._optimizer = optimizer(self.optimizer)(groups, clip_grad_norm=self.clip_grad_norm, **options)
-        self._grads = [np.empty_like(part) for part in flat]
+        self._sizes, self._grads = sizes, [np.empty_like(part) for part in flat]
 
     @property
     def _flat(self) -> list[Array]:
@@ -383,8 +381,8 @@ class AdamasClassifier(ClassifierMixin, _Network):
         optimizer: an update rule or its name, see `adamas.rules`.
         lr: the learning rate, a number or a schedule (of steps, not of epochs); None is the rule's own.
         optimizer_options: other hyperparameters: ``{"betas": (0.9, 0.99)}``.
-        weight_decay: of the weights; the intercepts have none. Coupled or not as the rule has it, or as
-            ``optimizer_options={"decoupled": True}`` says.
+        weight_decay: of the weights, the rule's own if None; the intercepts have none. Coupled or not as the rule has
+            it, or as ``optimizer_options={"decoupled": True}`` says.
         clip_grad_norm: the largest norm that the gradient of a step may have.
         batch_size: rows of a step; "auto" is min(200, rows).
         max_iter: epochs at most.
@@ -414,7 +412,7 @@ class AdamasClassifier(ClassifierMixin, _Network):
         optimizer: str | Rule = "adam",
         lr: float | Schedule | None = None,
         optimizer_options: Mapping[str, Any] | None = None,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = None,
         clip_grad_norm: float | None = None,
         batch_size: int | str = "auto",
         max_iter: int = 200,

@@ -201,6 +201,29 @@ def test_early_stopping_goes_back_to_the_best() -> None:
         assert kept.tolist() == part.tolist()
 
 
+def test_decay_is_the_rules_own_unless_given() -> None:
+    x, y = load_diabetes(return_X_y=True)
+    given = {"hidden_layer_sizes": (), "optimizer": "adamw", "lr": 0.1, "random_state": 0}
+    models = [AdamasRegressor(weight_decay=decay, **given).partial_fit(x, y) for decay in (None, 1e-2, 0.0)]
+    own, same, none = (model.coefs_[0].tolist() for model in models)
+    assert own == same != none
+
+
+def test_an_interrupted_training_is_kept() -> None:
+    class Interrupted(AdamasRegressor):
+        def _epoch(self, x, targets, weights):
+            if len(self.loss_curve_) == 3:
+                raise KeyboardInterrupt
+            super()._epoch(x, targets, weights)
+
+    x, y = load_diabetes(return_X_y=True)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = Interrupted((), lr=0.1, random_state=0).fit(x, y)
+    with pytest.warns(ConvergenceWarning):
+        three = AdamasRegressor((), lr=0.1, random_state=0, max_iter=3).fit(x, y)
+    assert model.n_iter_ == 3 and model.predict(x).tolist() == three.predict(x).tolist()
+
+
 def test_names_of_features_are_kept_and_compared() -> None:
     x, y = load_iris(return_X_y=True, as_frame=True)
     model = AdamasClassifier((), lr=0.05, random_state=0, early_stopping=True).fit(x, y)
@@ -218,6 +241,8 @@ def test_warm_start_and_partial_fit() -> None:
     assert second < first
     with pytest.raises(InputError, match="same layers"):
         model.set_params(hidden_layer_sizes=(3,)).fit(x, y)
+    assert len(model.coefs_) == 1  # it is as it was
+    model.predict(x)
 
     parts = AdamasClassifier((), lr=0.05, random_state=0)
     for _ in range(80):
