@@ -26,6 +26,7 @@ TESTS = [
     ["tests/fronts/test_torch.py", "tests/test_kernel.py"],
     ["tests/fronts/test_scaling.py", "tests/fronts/test_stopping.py"],
     ["tests/fronts/test_scipy.py", "tests/fronts/test_sklearn.py"],
+    ["tests/fronts/test_optax.py"],
     ["tests/conformance"],
     ["tests/peers"],
     ["tests/faults"],
@@ -49,7 +50,24 @@ SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lower
 EXPRESSIONS, SCRIPT, PAGE = "expressions.py", "lowering/javascript.py", "pictures/page.html"
 STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
 
+FRONT = "optax.py"
+
 MUTANTS = [
+    # JAX
+    Mutant("JAX draws the second array's noise anew", "lowering/jax.py", "if k % 2:", "if not k % 2:"),
+    Mutant(
+        "JAX's few numbers are of float32",
+        FRONT,
+        "        with jax.enable_x64(True):\n            self",
+        "        with jax.enable_x64(False):\n            self",
+    ),
+    Mutant("what is masked decays", FRONT, "kernel = kernels[decays[i]]", "kernel = kernels[decaying]"),
+    Mutant(
+        "a change decays upwards",
+        DRIVER,
+        "return -(step + lr * weight_decay * param)",
+        "return -(step - lr * weight_decay * param)",
+    ),
     # pictures, and what they are computed with
     Mutant("the slope of cos is sin", EXPRESSIONS, 'return (-_made("sin", a),)', 'return (_made("sin", a),)'),
     Mutant("a quotient's slope forgets the divisor's", EXPRESSIONS, "return 1 / b, -a / b**2", "return 1 / b, 0"),

@@ -29,6 +29,9 @@ from adamas.registry import AFTER, AVERAGE, BEFORE, CLEAR, KEEP, TAIL, Rule
 
 BACKENDS = ("numpy", "numba", "torch", "triton", "jax", "javascript")
 
+#: backend -> what its front asks of the driver: optax's updates are changes, and XLA takes denormals for 0.
+DRIVEN: Mapping[str, Mapping[str, bool]] = {"jax": {"as_change": True, "flushes": True}}
+
 #: Smallest normal number of each dtype that a kernel computes in.
 TINY = {"float32": 2.0**-126, "float64": 2.0**-1022}
 

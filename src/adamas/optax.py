@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import check
-from adamas.kernel import TINY, Kernel, select
+from adamas.kernel import DRIVEN, TINY, Kernel, select
 from adamas.registry import Rule, find
 from adamas.schedules import Schedule
 from adamas.tail import STATE_DTYPES, narrow
@@ -202,7 +202,7 @@ def _transformation(
     if state_dtype not in STATE_DTYPES:
         raise InputError(f"Invalid state_dtype value: {state_dtype!r}: it must be one of {', '.join(STATE_DTYPES)}.")
     static = _chosen(rule, hyper)
-    chosen = {**static, "as_change": True, "flushes": True}
+    chosen = {**static, **DRIVEN["jax"]}
     kernels = [select(rule, {**chosen, "weight_decay": decay}) for decay in (0.0, 1.0)]
     decaying = bool(static["weight_decay"])
     states = kernels[0].program.states
@@ -326,6 +326,76 @@ class _Coefficients:
             _, new = self._host(kernel, "float32")
             old = zip(self.names, new, self.scalar_states, strict=True)
             return {name: jnp.asarray(value, before.dtype) for name, value, before in old}
+
+
+# -- from optax's states and back ------------------------------------------------------------------------------------
+
+#: optax's state -> its fields, and which of ours each may be.
+_FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "ScaleByAdamState": {"mu": ("exp_avg",), "nu": ("exp_avg_sq", "exp_inf")},
+    "ScaleByBeliefState": {"mu": ("exp_avg",), "nu": ("exp_avg_var",)},
+    "ScaleByLionState": {"mu": ("exp_avg",)},
+    "ScaleByRssState": {"sum_of_squares": ("sum",)},
+    "ScaleByRmsState": {"nu": ("square_avg",)},
+    "ScaleByRStdDevState": {"mu": ("grad_avg",), "nu": ("square_avg",)},
+    "TraceState": {"trace": ("momentum_buffer",)},
+}
+
+
+def convert(state: Any, like: Any, count: Any = None) -> Any:
+    """A state of optax's rule as ours, or ours as optax's: the same training, gone on with by the other.
+
+    Args:
+        state: of either.
+        like: what ``init`` of the other returned.
+        count: how many steps were taken, where ``state`` does not say so: optax's sgd, adagrad and rmsprop do not.
+
+    >>> theirs = optax.adam(1e-3)
+    >>> state = theirs.init(jnp.ones(2))
+    >>> _, state = theirs.update(jnp.ones(2), state)
+    >>> convert(state, adam(1e-3).init(jnp.ones(2))).moments["exp_avg"].tolist()
+    [0.10000000149011612, 0.10000000149011612]
+
+    Raises:
+        InputError: where one has what the other does not.
+    """
+    ours, theirs = (state, like) if isinstance(state, RuleState) else (like, state)
+    if not isinstance(ours, RuleState) or ours.scalars or any(isinstance(m, Codes) for m in _parts(ours.moments)):
+        raise InputError("One of the two must be a state of adamas.optax, without scalars and 8-bit moments.")
+    found = [part for part in _parts(theirs) if type(part).__name__ in _FIELDS]
+    pairs: dict[str, tuple[Any, str]] = {}
+    for part in found:
+        for field, names in _FIELDS[type(part).__name__].items():
+            pairs |= {name: (part, field) for name in names if name in ours.moments}
+    wanted = sum(len(_FIELDS[type(part).__name__]) for part in found)
+    if pairs.keys() != ours.moments.keys() or len(pairs) != wanted or len(found) > 1:
+        raise InputError(
+            f"The states do not hold the same: {', '.join(ours.moments) or 'nothing'} on our side, "
+            f"{', '.join(type(part).__name__ for part in found) or 'nothing'} on optax's."
+        )
+    if theirs is state:
+        counts = [part.count for part in _parts(theirs) if "count" in getattr(part, "_fields", ())]
+        taken = counts[0] if counts else count
+        if taken is None:
+            raise InputError("optax's state does not say how many steps were taken: give count=….")
+        moments = {name: getattr(*pair) for name, pair in pairs.items()}
+        return RuleState(jnp.asarray(taken, jnp.int32), {}, moments)
+    fields = {field: ours.moments[name] for name, (_, field) in pairs.items()}
+
+    def filled(part: Any) -> Any:
+        if "count" in getattr(part, "_fields", ()):
+            part = part._replace(count=ours.count)
+        return part._replace(**fields) if type(part).__name__ in _FIELDS else part
+
+    return jax.tree.map(filled, like, is_leaf=_is_part)
+
+
+def _is_part(node: Any) -> bool:
+    return type(node).__name__ in _FIELDS or isinstance(node, Codes) or "count" in getattr(node, "_fields", ())
+
+
+def _parts(tree: Any) -> list[Any]:
+    return jax.tree.leaves(tree, is_leaf=_is_part)
 
 
 # -- the functions ---------------------------------------------------------------------------------------------------

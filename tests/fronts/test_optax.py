@@ -233,6 +233,40 @@ def test_moments_of_8_bits_are_those_of_the_numpy_front() -> None:
         assert np.mean(np.asarray(state.moments[name].codes) != by_numpy.state[0][name]) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["adamw", "adamax", "adabelief", "lion", "sgd", "adagrad", "rmsprop"])
+def test_states_of_optax_and_back(name: str) -> None:
+    """Begun with one, gone on with the other, both ways: as if never changed."""
+    options: dict[str, Any] = {"momentum": 0.9} if name == "sgd" else {}
+    with jax.enable_x64(True):
+        pair = [getattr(front, name)(0.01, **options) for front in (ours, optax)]
+        start = jax.tree.map(lambda p: p.astype(jnp.float64), tree())
+        for first, second in (pair, pair[::-1]):
+            params, kept = start, start
+            state, never = first.init(start), first.init(start)
+            for step in range(6):
+                if step == 3:
+                    state = ours.convert(state, second.init(start), count=3)
+                opt = first if step < 3 else second
+                grads = jax.tree.map(lambda g: g.astype(jnp.float64), gradients(step))
+                updates, state = opt.update(grads, state, params)
+                params = optax.apply_updates(params, updates)
+                updates, never = first.update(grads, never, kept)
+                kept = optax.apply_updates(kept, updates)
+            assert apart(params, kept) * U < 1e-12
+
+
+def test_states_that_hold_something_else_are_refused() -> None:
+    params = tree()
+    with pytest.raises(InputError, match="do not hold the same: exp_avg on our side, ScaleByAdamState on optax's"):
+        ours.convert(optax.adam(0.1).init(params), ours.lion(0.1).init(params))
+    with pytest.raises(InputError, match="do not hold the same"):
+        ours.convert(optax.amsgrad(0.1).init(params), ours.amsgrad(0.1).init(params))
+    with pytest.raises(InputError, match="does not say how many steps were taken"):
+        ours.convert(optax.sgd(0.1, 0.9).init(params), ours.sgd(0.1, 0.9).init(params))
+    with pytest.raises(InputError, match="without scalars"):
+        ours.convert(optax.nadam(0.1).init(params), ours.nadam(0.1).init(params))
+
+
 def test_a_rule_of_ones_own() -> None:
     @adamas.rule
     def halfway(g, slow, *, lr=1e-3, pull=0.5):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adamas.errors import InputError
-from adamas.kernel import BACKENDS, TINY, select
+from adamas.kernel import BACKENDS, DRIVEN, TINY, select
 from adamas.registry import Rule
 
 
@@ -53,7 +53,7 @@ def show(rule: str, backend: str, dtype: str, options: dict[str, Any], as_json: 
     RULE is a registered one (see `adamas rules`) or your own, as path/to/file.py:name.
     """
     found = find(rule)
-    kernel = select(found, found.hyper(options))
+    kernel = select(found, {**found.hyper(options), **DRIVEN.get(backend, {})})
     host, text = kernel.program.host_text(), kernel.text(backend, dtype)
     if as_json:
         click.echo(json.dumps({"rule": found.name, "backend": backend, "dtype": dtype, "host": host, "kernel": text}))
