@@ -124,6 +124,16 @@ def median(values: Floats) -> float:
     return float(np.partition(finite, middle)[middle])
 
 
+def highest(values: Floats) -> float:
+    """The largest median of three in a row: the largest one that is no single outlier.
+
+    >>> highest(np.array([1.0, 9.0, 2.0, 3.0, 4.0]))
+    3.0
+    """
+    a, b, c = values[:-2], values[1:-1], values[2:]
+    return float(np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c)).max())
+
+
 class Look:
     """A run as findings see it at one moment; what several of them ask for is computed once."""
 

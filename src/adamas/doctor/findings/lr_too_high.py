@@ -6,7 +6,7 @@ import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import lower_lr
-from adamas.doctor.run import Look, median
+from adamas.doctor.run import Look, highest
 
 
 def swings(look: Look) -> float:
@@ -30,21 +30,15 @@ def examine(look: Look, standing: bool) -> Found | None:
     ratio = look.ratio if len(look.ratios) else math.nan
     noise = look.noise if math.isfinite(look.noise) else 0.0
     level = abs(look.first)
-    highest = max(median(loss[i : i + 3]) for i in range(len(loss) - 2))
-    surge = (highest - look.first) / level if level else 0.0
+    top = highest(loss)
+    surge = (top - look.first) / level if level else 0.0
     known = math.isfinite(early)
     large = max(early, ratio) if known else math.nan
     reasons: list[str] = []
     ease = 0.6 if standing else 1.0
     stuck = len(loss) >= 30 and look.now > 0.9 * look.first and look.now > look.first - 3 * noise
-    if (
-        surge > (0.5 if large > 0.1 else 1.0) * ease
-        and highest > look.first + 6 * noise
-        and (not known or large > 0.02)
-    ):
-        reasons.append(
-            f"the loss rose {highest / look.first:.3g}-fold, to {highest:.3g}, within {int(look.loss_at[-1])} steps"
-        )
+    if surge > (0.5 if large > 0.1 else 1.0) * ease and top > look.first + 6 * noise and (not known or large > 0.02):
+        reasons.append(f"the loss rose {top / look.first:.3g}-fold, to {top:.3g}, within {int(look.loss_at[-1])} steps")
     if known and stuck and early > 0.1 * ease and surge > 0.05:
         reasons.append(f"the loss is {look.now:.3g} after {look.count} steps, and was {look.first:.3g} at the first")
     if known and look.count >= 50 and ratio > 0.1 * ease and (look.drop(0.5) <= 0.05):

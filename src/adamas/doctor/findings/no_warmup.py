@@ -6,7 +6,7 @@ import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import rounded
-from adamas.doctor.run import Look, median
+from adamas.doctor.run import Look, highest, median
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -19,8 +19,8 @@ def examine(look: Look, standing: bool) -> Found | None:
     if len(part) < 20:
         return None
     noise = 1.4826 / math.sqrt(2) * median(np.abs(np.diff(part)))
-    highest = max(median(part[i : i + 3]) for i in range(len(part) - 2))
-    surged = highest > look.first + max(0.1 * abs(look.first), 4 * noise)
+    top = highest(part)
+    surged = top > look.first + max(0.1 * abs(look.first), 4 * noise)
     entropy = look.entropy if math.isfinite(look.entropy) else look.first
     stuck = post_norm >= 2 and look.count >= 60 and look.now > 0.93 * min(entropy, look.first)
     recovered = look.now < 0.9 * look.first
@@ -31,7 +31,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     # 2/(1 − β₂) steps are the rule of Ma and Yarats (2021) for a linear warm-up; a quarter of a short run.
     length = max(10, min(round(2 / (1 - beta2(look))), round((look.steps or 16000) / 4)))
     told = (
-        f"the loss rose from {look.first:.3g} to {highest:.3g} in the first {len(part)} steps"
+        f"the loss rose from {look.first:.3g} to {top:.3g} in the first {len(part)} steps"
         if surged
         else f"the loss is still {look.now:.3g} after {look.count} steps, where guessing has {entropy:.3g}"
     )
