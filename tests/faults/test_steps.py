@@ -37,7 +37,7 @@ def test_an_interrupted_step_has_happened_or_not(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", [*SCENES, *SPARSE])
 def test_what_a_step_has_begun_to_change_it_ends(name: str) -> None:
-    assert walk(name, 1, 2, "unbroken") > 10
+    assert walk(name, 1, 2, "unbroken") > 11
 
 
 def test_threads_that_help_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

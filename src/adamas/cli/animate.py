@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from adamas.cli.output import folder
 from adamas.cli.show import values
 from adamas.errors import InputError
 from adamas.problems.base import need
@@ -21,8 +22,7 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...])
     for path in paths:
         if path.suffix.lower() not in FORMATS:
             raise InputError(f"-o {path} is no kind of picture: give a name that ends in {', '.join(FORMATS)}.")
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"-o {path}: there is no folder {path.parent}; make it first.")
+        folder(path)
         if path.suffix.lower() != ".html":
             need("matplotlib", "plot")
         if path.suffix.lower() == ".mp4":
@@ -125,9 +125,10 @@ def _numbers(option: str, text: str, count: int | None = None) -> tuple[float, .
 
 def _write(scene: Any, path: Path) -> None:
     if path.suffix.lower() == ".html":
+        from adamas.pages import write
         from adamas.pictures.page import page
 
-        path.write_text(page(scene), encoding="utf-8")
+        write(path, page(scene))
         return
     from adamas.pictures.frames import gif, moments, mp4, strip
 

@@ -6,23 +6,15 @@ from pathlib import Path
 
 import click
 
-from adamas.errors import InputError
-
-
-def _html(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    if value is None:
-        return None
-    path = Path(value)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"-o {value}: the timeline is a page; give a name that ends in .html.")
-    if not path.parent.is_dir():
-        raise InputError(f"-o {value}: there is no folder {path.parent}; make it first.")
-    return path
+from adamas.cli.output import named
 
 
 @click.command()
 @click.argument("run", metavar="RUN.jsonl")
-@click.option("-o", "--output", callback=_html, metavar="FILE.html", help="Write the timeline: curves and moments.")
+@click.option(
+    "-o", "--output", callback=named("the timeline is a page", ".html", ".htm"), metavar="FILE.html",
+    help="Write the timeline: curves and moments.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON and nothing else on stdout.")
 def doctor(run: str, output: Path | None, as_json: bool) -> int:
     """Say what ails a training, from the log that a Doctor has written while it ran.

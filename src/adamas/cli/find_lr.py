@@ -8,22 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adamas.errors import InputError
+from adamas.cli.output import named
 from adamas.rangetest import END, NUM_ITER, START, TRIAL, RangeTest
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-
-def _drawn(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    if value is None:
-        return None
-    path = Path(value)
-    if path.suffix.lower() not in (".png", ".html"):
-        raise InputError(f"-o {value}: it is a picture or a page; give a name that ends in .png or .html.")
-    if not path.parent.is_dir():
-        raise InputError(f"-o {value}: there is no folder {path.parent}; make it first.")
-    return path
 
 
 @click.command("find-lr")
@@ -37,7 +26,13 @@ def _drawn(ctx: click.Context, param: click.Parameter, value: str | None) -> Pat
 @click.option("--num-iter", default=NUM_ITER, show_default=True, help="Mini-batches of the sweep.")
 @click.option("--trial", default=TRIAL, show_default=True, help="Steps of the last trials; 0 for the sweep alone.")
 @click.option("--seed", default=0, show_default=True, help="Of the start and the mini-batches.")
-@click.option("-o", "--output", callback=_drawn, metavar="FILE", help="Draw loss against η: .png, or .html for a page.")
+@click.option(
+    "-o",
+    "--output",
+    callback=named("it is a picture or a page", ".png", ".html"),
+    metavar="FILE",
+    help="Draw loss against η: .png, or .html for a page.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else on stdout.")
 def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **options: Any) -> int:
     """Find a learning rate for PROBLEM: raise η until the loss diverges, then try what looks best.

@@ -12,6 +12,7 @@ from adamas.doctor.findings import KINDS
 from adamas.doctor.run import CHECKS, COLUMNS, TENSORS, Run
 from adamas.doctor.trackers import Tracker, tracker
 from adamas.errors import InputError, InputTypeError
+from adamas.hyperparameters import whole
 
 #: Steps between two examinations: this many at first, and later a part of those that were made.
 OFTEN, PART = 10, 8
@@ -51,9 +52,9 @@ class Doctor:
     ) -> None:
         self.optimizer = optimizer
         self.run = Run()
-        self.run.setup["steps"] = _whole("steps", steps)
-        self.run.setup["classes"] = _whole("classes", classes)
-        self.every = _whole("every", every) or 1
+        self.run.setup["steps"] = None if steps is None else whole("steps", steps, 1)
+        self.run.setup["classes"] = None if classes is None else whole("classes", classes, 1)
+        self.every = whole("every", every, 1)
         self._given = dict(settings or {})
         self._diagnosis = Diagnosis(KINDS)
         self._next, self._stale = OFTEN, False
@@ -337,11 +338,3 @@ def number(name: str, value: Any) -> float:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
-
-
-def _whole(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"Invalid {name} value: {value!r}: it must be a whole number from 1 on.")
-    return value

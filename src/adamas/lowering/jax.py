@@ -8,14 +8,13 @@ import ast
 import math
 from collections.abc import Callable
 from functools import partial
-from types import FunctionType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adamas.lowering import storage
+from adamas.lowering import storage, words
 from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS
 
@@ -26,9 +25,9 @@ def render(program: Program, dtype: str = "", measured: bool = False) -> str:
     ``kernel(g, param, <states>, c)`` returns the new param and states, and changes nothing. One text serves
     every dtype. Where it is measured, the rule's step and the gradient that it saw come after them.
     """
-    words = "maximum, minimum, number, power, sign, sqrt, square, where"
+    used = "maximum, minimum, number, power, sign, sqrt, square, where"
     return program.functional_text(
-        f"# {program.rule}, JAX", f"from adamas.lowering.jax import {words}", measured=measured
+        f"# {program.rule}, JAX", f"from adamas.lowering.jax import {used}", measured=measured
     )
 
 
@@ -55,24 +54,14 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return jnp.where(condition, a, b) if isinstance(condition, jax.Array) else (a if condition else b)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """The larger; NaN if either is NaN."""
-    return where((a > b) | (a != a), a, b)
+def _like(x: Any, other: Any) -> Any:
+    return x  # numbers take the dtype of what they meet
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """The smaller; NaN if either is NaN."""
-    return where((a < b) | (a != a), a, b)
-
-
-def sign(x: Any) -> Any:
-    """-1, 0 or 1; a zero or a NaN is handed on."""
-    return where(x > 0, 1.0, where(x < 0, -1.0, x))
-
-
-def square(x: Any) -> Any:
-    """x²."""
-    return x * x
+_WORDS = {"where": where, "like": _like}
+maximum, minimum, sign, square = (
+    words.respelt(word, _WORDS) for word in (words.maximum, words.minimum, words.sign, words.square)
+)
 
 
 def power(x: Any, y: Any) -> Any:
@@ -111,7 +100,7 @@ _NAMES: dict[str, Any] = {
 
 def _traceable(name: str) -> Callable[..., Any]:
     """A function of `storage` that finds JAX's words under the names it uses."""
-    return FunctionType(getattr(storage, name).__code__, _NAMES, name)
+    return words.respelt(getattr(storage, name), _NAMES)
 
 
 _exponent_of, _noise, _turned = map(_traceable, ("exponent_of", "noise", "turned"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from adamas.lowering import words
 from adamas.lowering.source import Program
 
 
@@ -14,8 +15,8 @@ def render(program: Program, dtype: str = "", measured: bool = False) -> str:
     ``kernel(g, param, <states>, c)`` returns the new param and states, and changes nothing. One text serves
     every dtype. Where it is measured, the rule's step and the gradient that it saw come after them.
     """
-    words = "maximum, minimum, number, power, sign, sqrt, square, where"
-    header = f"# {program.rule}, torch", f"from adamas.lowering.torch import {words}"
+    used = "maximum, minimum, number, power, sign, sqrt, square, where"
+    header = f"# {program.rule}, torch", f"from adamas.lowering.torch import {used}"
     return program.functional_text(*header, measured=measured)
 
 
@@ -30,24 +31,14 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return torch.where(condition, a, b) if isinstance(condition, torch.Tensor) else (a if condition else b)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """The larger; NaN if either is NaN."""
-    return where((a > b) | (a != a), a, b)
+def _like(x: Any, other: Any) -> Any:
+    return x  # numbers take the dtype of what they meet
 
 
-def minimum(a: Any, b: Any) -> Any:
-    """The smaller; NaN if either is NaN."""
-    return where((a < b) | (a != a), a, b)
-
-
-def sign(x: torch.Tensor) -> torch.Tensor:
-    """-1, 0 or 1; a zero or a NaN is handed on."""
-    return where(x > 0, 1.0, where(x < 0, -1.0, x))
-
-
-def square(x: torch.Tensor) -> torch.Tensor:
-    """x²."""
-    return x * x
+_NAMES = {"where": where, "like": _like}
+maximum, minimum, sign, square = (
+    words.respelt(word, _NAMES) for word in (words.maximum, words.minimum, words.sign, words.square)
+)
 
 
 def power(x: torch.Tensor, y: Any) -> torch.Tensor:

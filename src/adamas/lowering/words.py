@@ -5,11 +5,21 @@ The NumPy kernels call these as they stand; Numba compiles the same functions fo
 """
 
 import math
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 sqrt = np.sqrt
+
+
+def respelt(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function of this kind that finds another library's words under the names it uses."""
+    assert isinstance(function, FunctionType)
+    made = FunctionType(function.__code__, dict(names), function.__name__)
+    made.__doc__ = function.__doc__
+    return made
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

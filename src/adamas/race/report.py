@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adamas
+from adamas.pages import write
 from adamas.problems.base import Problem
 from adamas.race.drive import LOOKS
 from adamas.race.result import Row, Table
@@ -77,9 +78,7 @@ def as_dict(
 def write_results(path: Path, summary: dict[str, Any], outcomes: list[Outcome]) -> None:
     """results.json: the summary and every trial. Replaces the file in one go."""
     whole = {**summary, "trials": [o.as_dict() for o in outcomes]}
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
 def number(x: float | None, digits: int = 3) -> str:

@@ -16,9 +16,11 @@ from torch.utils.data import SequentialSampler
 from adamas import doctor
 from adamas.doctor.observer import number
 from adamas.doctor.run import TENSORS, median
-from adamas.errors import InputError, InputTypeError
+from adamas.errors import InputTypeError
+from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
 from adamas.state import State
+from adamas.torch.roles import NORMS, roles
 
 #: Training batches whose inputs and labels are looked at, from the first on.
 BATCHES = 100
@@ -28,7 +30,6 @@ ELEMENTS = 16384
 
 _DROPS = (nn.modules.dropout._DropoutNd,)
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
-_NORMALISE = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 #: activation -> which outputs pass no gradient on, or almost none.
@@ -93,9 +94,7 @@ class Doctor(doctor.Doctor):
             raise InputTypeError(f"The model is a {type(model).__name__}: it must be a torch.nn.Module.")
         if not isinstance(optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputTypeError(f"A {type(optimizer).__name__} is no torch optimizer: give one of torch's kind.")
-        if isinstance(probe_every, bool) or not isinstance(probe_every, int) or probe_every < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InputError(f"Invalid probe_every value: {probe_every!r}: it must be a whole number, 0 or more.")
-        self.model, self.scaler, self.probe_every = model, scaler, probe_every
+        self.model, self.scaler, self.probe_every = model, scaler, whole("probe_every", probe_every, 0)
         self._schedule = schedule
         self._own = not hasattr(optimizer, "last")  # measures nothing by itself
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -137,7 +136,7 @@ class Doctor(doctor.Doctor):
 
     def _setup(self) -> None:
         names = {id(p): name for name, p in self.model.named_parameters()}
-        kinds = _kinds(self.model)
+        kinds = {id(role.param): role.kind for role in roles(self.model, frozen=True)}
         self.run.setup |= {
             "names": [names.get(id(p), f"parameter {i}") for i, p in enumerate(self._params)],
             "sizes": [p.numel() for p in self._params],
@@ -164,7 +163,7 @@ class Doctor(doctor.Doctor):
                     isinstance(m, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) and not m.norm_first
                     for m in modules
                 ),
-                "normalises": isinstance(first, _NORMALISE),
+                "normalises": isinstance(first, NORMS),
             },
         )
         if half := [name for name, p in named.items() if p.dtype == torch.float16]:
@@ -599,24 +598,6 @@ class _Labels:
         r = (a * b[:, None]).sum(0) / (a.norm(dim=0) * b.norm()).clamp_min(1e-30)
         i = int(r.abs().argmax())
         return [i, round(float(r[i]), 3)] if abs(float(r[i])) > 0.98 else None
-
-
-def _kinds(model: nn.Module) -> dict[int, str]:
-    """id of a parameter -> what it is: "weight", "bias", "norm", "embedding", "vector"."""
-    found: dict[int, str] = {}
-    for module in model.modules():
-        for name, p in module.named_parameters(recurse=False):
-            if isinstance(module, _NORMALISE):
-                kind = "norm"
-            elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
-                kind = "embedding"
-            elif "bias" in name:
-                kind = "bias"
-            else:
-                kind = "weight" if p.ndim > 1 else "vector"
-            if found.get(id(p), "weight") == "weight":
-                found[id(p)] = kind
-    return found
 
 
 def _at_work(model: nn.Module) -> str:

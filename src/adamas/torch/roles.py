@@ -8,7 +8,7 @@ from torch import nn
 
 from adamas.errors import InputError, InputTypeError
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # pyright: ignore[reportPrivateUsage]
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # pyright: ignore[reportPrivateUsage]
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 #: Whose parameters are weights, whatever their shape, but for the biases.
 _WEIGHTED = (
@@ -39,8 +39,8 @@ class Role:
         return self.kind == "weight"
 
 
-def roles(model: nn.Module) -> list[Role]:
-    """The parameters of a module that require a gradient, in its order, each once.
+def roles(model: nn.Module, frozen: bool = False) -> list[Role]:
+    """The parameters of a module that require a gradient, in its order, each once; with ``frozen``, the others too.
 
     A tied parameter that has a role which should not decay has that one.
 
@@ -59,7 +59,7 @@ def roles(model: nn.Module) -> list[Role]:
             full = f"{prefix}.{name}" if prefix else name
             if isinstance(param, nn.parameter.UninitializedParameter):
                 raise InputError(f"Parameter {full} has no shape yet: run one batch through the model first.")
-            if param.requires_grad:
+            if frozen or param.requires_grad:
                 names, _, kinds = found.setdefault(id(param), ([], param, []))
                 names.append(full)
                 kinds.append(_kind(module, name, param))
@@ -67,7 +67,7 @@ def roles(model: nn.Module) -> list[Role]:
 
 
 def _kind(module: nn.Module, name: str, param: torch.Tensor) -> str:
-    if isinstance(module, _NORMS):
+    if isinstance(module, NORMS):
         return "norm"
     if isinstance(module, _EMBEDDINGS):
         return "embedding"

@@ -14,11 +14,9 @@ def examine(look: Look, standing: bool) -> Found | None:
     lr = look.peak
     return Found(
         f"{passes} backward passes make a step, and each has the full gradient of a mean {loss} ({share:.2f} of it), "
-        "not "
-        f"1/{passes}",
+        f"not 1/{passes}",
         f"the loss is not divided by {passes}: gradients are {passes} times too large, which for gradient descent is "
-        "an η of "
-        f"{lr * passes:g}, and clips {passes} times as often",
+        f"an η of {lr * passes:g}, and clips {passes} times as often",
         Remedy(f"(loss / {passes}).backward().", {"divide_by": passes}),
         0.9,
     )

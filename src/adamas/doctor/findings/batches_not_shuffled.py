@@ -24,8 +24,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         "; ".join(told),
         "the training data is not shuffled: gradients of neighbouring steps are alike, and the last class is learnt "
-        "over the "
-        "others",
+        "over the others",
         Remedy("DataLoader(…, shuffle=True), or a fresh permutation in each epoch.", {"shuffle": True}),
         0.95 if sorted_by else 0.85,
         "warning",

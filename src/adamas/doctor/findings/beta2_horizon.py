@@ -29,8 +29,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"β₂ = {beta2:g} averages over {horizon:.0f} steps, and the run has {steps}{told}",
         "v is the plain mean of all squared gradients since the start: the large ones of the first steps hold η/√v "
-        "down "
-        "to the end",
+        "down to the end",
         Remedy(f"β₂ from {beta2:g} to {better:g}.", {"beta2": better}),
         0.9 if fallen > 1.5 else 0.8,
     )

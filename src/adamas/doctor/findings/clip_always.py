@@ -22,8 +22,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     better = rounded(2 * usual)
     return Found(
         f"{percent(active)} of the last {len(coefficients)} measured steps were clipped, to {limit:.3g} where ‖g‖ is "
-        f"{usual:.3g}: "
-        f"what is left is {percent(middle)}",
+        f"{usual:.3g}: what is left is {percent(middle)}",
         "a limit far below the usual norm: it cuts every gradient, not the rare large one"
         + ("" if look.adaptive else f", so η is in effect {middle * look.lr:.2g}"),
         Remedy(f"Clip to {better:g}, twice the usual norm.", {"clip_grad_norm": better}),

@@ -19,8 +19,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"λ‖θ‖ = {percent(share)} of ‖g‖ at λ = {decay:g}, and it is added to the gradient",
         "coupled decay in an adaptive rule: λθ joins the moments and is divided by √v, so every weight decays by "
-        "about η "
-        "a step however small λ is, those with small gradients most (Loshchilov, Hutter 2019)",
+        "about η a step however small λ is, those with small gradients most (Loshchilov, Hutter 2019)",
         Remedy(
             f"AdamW, whose decay stands beside the moments, with weight_decay={min(decay, 0.01):g}.",
             {"decoupled": True, "weight_decay": min(decay, 0.01)},

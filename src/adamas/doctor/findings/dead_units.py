@@ -27,8 +27,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"{percent(share)} of the units behind {where} are 0 for every sample of a batch",
         "dead ReLUs: a bias or a step that was too large has pushed them below 0 for all inputs, and no gradient "
-        "brings "
-        "them back",
+        "brings them back",
         Remedy(
             "Begin with biases of 0 and He's initialisation; or a leaky ReLU or GELU, which pass something on below 0"
             + (f"; and η below {look.peak:g}" if look.early_ratio > 0.03 else "")

@@ -23,7 +23,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     at = look.run.broken[0][0] if broke else look.step
     told = f"then it was no number from step {at} on" if broke else "and does not come back"
     lr = look.peak
-    clean = lower_lr(look, lr, max(look.early_ratio, look.ratio) if len(look.ratios) else math.nan)
+    clean = lower_lr(lr, max(look.early_ratio, look.ratio) if len(look.ratios) else math.nan)
     return Found(
         f"the loss went from {look.first:.4g} to {float(look.loss.max()):.4g} by step {at}, {told}",
         "steps that are too large" + (f": ‖Δθ‖/‖θ‖ was {look.early_ratio:.2g}" if len(look.ratios) else ""),

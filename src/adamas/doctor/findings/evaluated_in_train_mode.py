@@ -11,8 +11,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"validation at step {modes[0]} ran the model in training mode, with {modes[1]} at work",
         "model.eval() is missing before validation: dropout stays on, and batch norm uses and updates its statistics "
-        "with "
-        "the validation data, which leaks into the model",
+        "with the validation data, which leaks into the model",
         Remedy("model.eval() before validation and model.train() after it.", {"eval_mode": True}),
         0.95,
     )

@@ -28,8 +28,7 @@ def examine(look: Look, standing: bool) -> Found | None:
         return Found(
             f"every one of {train['batches']} training batches has mean 0 and standard deviation 1 to five digits",
             "each batch is normalised by its own mean and spread: samples leak into one another, and a sample by "
-            "itself "
-            "looks different",
+            "itself looks different",
             remedy,
             0.9,
         )

@@ -27,8 +27,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     raised = rounded(look.peak * min(10_000.0, max(3.0, wanted / max(ratio, 1e-12))))
     return Found(
         f"a step moves θ by {ratio:.1g} of itself, {percent(reach)} in a whole run of {ahead} steps if all went one "
-        "way; "
-        f"the loss has fallen by {percent(max(look.progress, 0.0))} in {look.count} steps",
+        f"way; the loss has fallen by {percent(max(look.progress, 0.0))} in {look.count} steps",
         f"η = {look.peak:g} is too low",
         Remedy(f"η from {look.peak:g} to {raised:g}, or let adamas find-lr look for it.", {"lr": raised}),
         0.85 if ratio < 3e-5 else 0.7,

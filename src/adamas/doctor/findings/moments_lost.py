@@ -12,12 +12,10 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"at step {step} the optimizer had counted {count} steps where {expected} were made",
         "the optimizer's state was not saved or not loaded, or the optimizer was made anew: the moments begin at 0 "
-        "and the "
-        "bias correction again at t = 1, so the next steps are as large as the first of a run",
+        "and the bias correction again at t = 1, so the next steps are as large as the first of a run",
         Remedy(
             "Save optimizer.state_dict() with the weights and load it before going on; if it is gone, let η rise "
-            "from 0 "
-            "over a few hundred steps.",
+            "from 0 over a few hundred steps.",
             {"load_optimizer": True},
         ),
         0.95,

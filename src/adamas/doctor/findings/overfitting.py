@@ -29,8 +29,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     more = rounded(max(0.01, 10 * decay)) if decay < 0.1 else decay
     return Found(
         f"the validation loss rose from {best:.3g} at step {step} to {late:.3g}, while the training loss fell from "
-        f"{then:.3g} "
-        f"to {now:.3g}",
+        f"{then:.3g} to {now:.3g}",
         "overfitting: what is learnt since then is about the training samples alone",
         Remedy(
             f"Stop at step {step} (EarlyStopping keeps the best); or more data, augmentation, dropout, or a decoupled "

@@ -9,7 +9,7 @@ GOOD_RATIO = 1e-3
 
 
 def rounded(value: float) -> float:
-    """To one digit of 1, 2, 3, 5, so that it reads as somebody's choice.
+    """To one digit, so that it reads as somebody's choice.
 
     >>> rounded(0.0218), rounded(7.3e-4), rounded(0.96)
     (0.02, 0.0007, 1.0)
@@ -19,7 +19,7 @@ def rounded(value: float) -> float:
     return float(f"{value:.0e}")
 
 
-def lower_lr(look: Look, lr: float, ratio: float) -> float:
+def lower_lr(lr: float, ratio: float) -> float:
     """An η in place of one with which steps have moved θ by so large a part.
 
     Between a 3rd and a 300th: what would bring ‖Δθ‖/‖θ‖ to 3 times `GOOD_RATIO`, since early steps may be larger.

@@ -13,8 +13,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"{percent(float(worst[1]))} of the outputs of {worst[0]} lie within 1 % of the ends of its range",
         "saturated activations: what goes in is too large, by the weights, the biases or unnormalised inputs, and "
-        "the slope "
-        "there is near 0",
+        "the slope there is near 0",
         Remedy(
             "Normalise the inputs, initialise by Glorot with biases of 0, and put a norm before the activation or use "
             "ReLU.",

@@ -19,8 +19,7 @@ def examine(look: Look, standing: bool) -> Found | None:
                 f"the loss on training data fell to {train:.3g}, and the validation loss has never been below "
                 f"{values.min():.3g}, where guessing has {guess:.3g}",
                 "the network learns the samples by heart: labels that do not belong to their inputs, or validation "
-                "data of "
-                "another kind",
+                "data of another kind",
                 Remedy(
                     "Look at twenty samples with their labels as the model gets them, after all shuffling and joining.",
                     {"labels": True},
@@ -35,8 +34,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     if still and look.ratio > 3e-4 and (not len(values) or float(values.min()) > 0.93 * guess):
         return Found(
             f"the loss is {level:.3g} after {look.count} steps, where guessing has {guess:.3g}, although steps move "
-            "θ by "
-            f"{look.ratio:.1g} of itself",
+            f"θ by {look.ratio:.1g} of itself",
             "nothing in the inputs tells the labels: they were shuffled apart, or the wrong column was taken",
             Remedy(
                 "Look at twenty samples with their labels as the model gets them, after all shuffling and joining.",

@@ -21,8 +21,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         told,
         "inputs that were not normalised: the first layer's outputs and gradients are as many times too large, and "
-        "no η "
-        "suits it and the others",
+        "no η suits it and the others",
         Remedy(
             f"Normalise by the training data: (x − {mean:.3g}) / {std:.3g}"
             + (", column by column" if spread > 10 else "")

@@ -19,8 +19,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     return Found(
         f"{listed(names)} had no gradient, or one of exactly 0, in {len(norms)} samples",
         "the loss does not depend on them: a part of the model that is not used, a detach() or no_grad() on the way, "
-        "or "
-        "dead units before them",
+        "or dead units before them",
         Remedy(
             "Look for detach(), .data, argmax or no_grad() between them and the loss; or leave them out of the "
             "optimizer."

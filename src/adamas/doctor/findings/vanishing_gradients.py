@@ -25,11 +25,9 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     return Found(
         f"a coordinate of the gradient is {first:.1g} in the first layers ({look.names[weights[0]]}) and {last:.1g} "
-        "in the "
-        f"last ({look.names[weights[-1]]}), over {len(scale)} weights",
+        f"in the last ({look.names[weights[-1]]}), over {len(scale)} weights",
         "every layer shrinks the gradient: saturating activations, an initialisation that is too small, or depth "
-        "without "
-        "residuals and norms",
+        "without residuals and norms",
         Remedy(
             "ReLU or GELU in place of saturating activations with He's initialisation, and residual connections or a "
             "norm in every block.",
