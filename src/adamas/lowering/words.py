@@ -4,6 +4,7 @@ The NumPy kernels call these as they stand; Numba compiles the same functions fo
 `from_bits` and `like` in its own terms (see `adamas.lowering.numba`). So float32 results agree to the bit.
 """
 
+import builtins
 import math
 from collections.abc import Callable, Mapping
 from types import FunctionType
@@ -17,7 +18,8 @@ sqrt = np.sqrt
 def respelt(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
     """A function of this kind that finds another library's words under the names it uses."""
     assert isinstance(function, FunctionType)
-    made = FunctionType(function.__code__, dict(names), function.__name__)
+    # torch's compiler looks for the built-in names where a module's functions have them
+    made = FunctionType(function.__code__, {"__builtins__": builtins, **names}, function.__name__)
     made.__doc__ = function.__doc__
     return made
 
