@@ -252,11 +252,12 @@ MUTANTS = [
         "in_any_order(update_squares, moved__ * moved__)",
         "moved__ * moved__",
     ),
+    Mutant("telemetry that the next step writes over", OPTIMIZER, "rows.copy(), *self", "rows, *self"),
     Mutant(
         "telemetry of the last span alone",
-        ENGINE,
-        "add.reduceat(results[: self.used], self._begins)",
-        "results[self._begins]",
+        "tail.py",
+        "np.add.reduceat(self.rows, self.begins)",
+        "self.rows[self.begins]",
     ),
     # moments in fewer bits
     Mutant(
@@ -593,8 +594,8 @@ MUTANTS = [
     Mutant(
         "each row is measured as a whole parameter",
         OPTIMIZER,
-        "                sizes[indices] = part.touched.table.elements\n",
-        "                pass\n",
+        "                sizes[plan.active[part.members]] = part.touched.table.elements\n",
+        "",
     ),
     Mutant("a copy of the whole table", "numpy.py", "return array[rows]", "return array.copy()[rows]"),
     Mutant("the first rows' values may be the first rows", OPTIMIZER, "or grad.shape != param.shape or", "or"),

@@ -148,6 +148,7 @@ class Table:
     Attributes:
         addresses: [arrays, tensors]: gradient first, parameter next, then the states.
         owners: [spans]: the parameter that a span is of.
+        begun: the parameters that have spans, and the first span of each.
         spans: [spans, 4]: tensor, first element, number of elements, line of coefficients.
         used: how many of the spans a run works through.
         elements: how many coordinates it computes.
@@ -185,7 +186,8 @@ class Table:
         self.addresses = np.ascontiguousarray(addresses, np.int64)
         self.spans = np.stack([tensor, first, length, np.zeros_like(tensor)], axis=1).astype(np.int64)
         self.owners = tensor if whole else np.zeros_like(tensor)
-        self._begins = np.flatnonzero(np.diff(self.owners, prepend=-1))  # the first span of each owner that has one
+        begins = np.flatnonzero(np.diff(self.owners, prepend=-1))
+        self.begun = self.owners[begins], begins
         self.serial = (
             SERIAL if whole else SERIAL // 5
         )  # parts lie scattered, and most of the time is waiting for memory
@@ -220,14 +222,6 @@ class Table:
             except OverflowError:  # beyond float32: infinite
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
-
-    def by_owner(self, results: NDArray[np.float64], count: int, add: np.ufunc = np.add) -> NDArray[np.float64]:
-        """What was said of each span, put together for each of ``count`` owners, in the order of the spans."""
-        whole = np.zeros((count, *results.shape[1:]))
-        if self.used:
-            with np.errstate(invalid="ignore"):  # NaN is an answer
-                whole[self.owners[self._begins]] = add.reduceat(results[: self.used], self._begins)
-        return whole
 
 
 #: How often `unbroken` takes work up again.

@@ -35,7 +35,7 @@ from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
 from adamas.rows import TouchedRows
 from adamas.state import State, States
-from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
+from adamas.tail import MEASURES, SILENT, Last, Measured, Tail, Telemetry, narrow
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -176,15 +176,14 @@ class _Part:
             self.tasks[measured] = self.engine.step(self.kernel, self.dtype, measured, self.kinds, self.table)
         return self.tasks.get(measured)
 
-    def measured(self, count: int) -> NDArray[np.float64]:
-        """[members, MEASURES]: what the last step measured."""
+    def measured(self, active: Ints) -> Measured:
+        """What the last step measured."""
+        indices = active[self.members]
         if self.table is None:
-            return self.measures
-        results = self.tasks[True].results
-        measures = self.table.by_owner(results, count)
-        largest = MEASURES.index("grad_max")
-        measures[:, largest] = self.table.by_owner(results[:, largest], count, np.maximum)
-        return measures
+            every = np.arange(len(indices))
+            return Measured(indices, self.measures, every, every)
+        rows = self.tasks[True].results[: self.table.used]
+        return Measured(indices, rows.copy(), *self.table.begun)  # the next step writes where the rows are
 
     def total(self, name: str) -> float:
         """A sum that the last step measured, over all members."""
@@ -215,6 +214,7 @@ class _Plan:
     changes: object
     states: States
     lengths: list[int]  # parameters in each group
+    sizes: NDArray[np.float64]  # numbers in each parameter that has a gradient
     active: Ints  # positions of the parameters that have a gradient
     scalars: Ints  # [scalars, active]: addresses of counts and scalar states
     counts: NDArray[np.float64]  # [scalars, active]: their values
@@ -340,7 +340,7 @@ class Stepper:
 
         unbroken(commit)
         if reported:
-            self.last = self._report(plan, self.last, params, scale)
+            self.last = self._report(plan, self.last, scale)
         for part in plan.parts:
             if part.touched is not None:
                 part.touched.drop()
@@ -542,18 +542,16 @@ class Stepper:
         self._until_telemetry = (self.tail.telemetry if measures else self._until_telemetry) - 1
         return measures
 
-    def _report(self, plan: _Plan, last: Last, params: Sequence[Any], scale: float) -> Last:
+    def _report(self, plan: _Plan, last: Last, scale: float) -> Last:
         """What a measuring step says of itself."""
-        measures = np.full((len(params), len(MEASURES)), np.nan)
-        sizes = np.array([self.arrays.form(p).size for p in params], np.float64)
+        sizes = plan.sizes
         for part in plan.parts:
-            indices = plan.active[part.members]
-            measures[indices] = part.measured(len(indices))
             if part.touched is not None:
-                sizes[indices] = part.touched.table.elements
-        telemetry = Telemetry(measures, sizes, scale)
-        norm = math.sqrt(np.nansum(measures[:, 0])) / scale if last.grad_norm is None else last.grad_norm
-        return last._replace(grad_norm=norm, telemetry=telemetry)
+                sizes = sizes.copy() if sizes is plan.sizes else sizes
+                sizes[plan.active[part.members]] = part.touched.table.elements
+        telemetry = Telemetry([part.measured(plan.active) for part in plan.parts], sizes, scale)
+        norm = telemetry.totals[0] if last.grad_norm is None else last.grad_norm
+        return Last(norm, last.clip_coef, last.skipped, telemetry)
 
     def _prepare(
         self,
@@ -713,6 +711,7 @@ class Stepper:
             changes=State.changes,
             states=states,
             lengths=[len(group["params"]) for group in groups],
+            sizes=np.array([forms[i][1].size if i in forms else 0 for i in range(len(params))], np.float64),
             active=np.array(active, np.int64),
             scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
             counts=np.empty((len(self.scalars), len(active))),

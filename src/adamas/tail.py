@@ -1,7 +1,7 @@
 """The tail of a step: what is done around the rule in the same pass over memory, and what a step says of itself."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
@@ -14,6 +14,7 @@ from adamas.errors import InputError, InputTypeError
 from adamas.late_switch import LateSwitch
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 #: What a measuring step says of each tensor, or of a part of it, in this order: Σg², max |g|, how many coordinates of g
 #: are 0, ΣΔθ², Σθ² after the step, in how many coordinates ε outweighs what it is added to, ΣΔ² and ΣΔg of the rule's
@@ -153,6 +154,38 @@ def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) 
         raise InputError(f"Invalid {name} value: {value}: it must be {words}.")
 
 
+class Measured(NamedTuple):
+    """What a kernel said of the parameters that it has stepped together.
+
+    Attributes:
+        indices: [members], which parameters they are.
+        rows: [spans, MEASURES], what was said of each span, in the order of the members.
+        owners: [owners], the members that have spans at all.
+        begins: [owners], the first span of each.
+    """
+
+    indices: Ints
+    rows: Floats
+    owners: Ints
+    begins: Ints
+
+    @property
+    def sums(self) -> tuple[float, float, float]:
+        """Σg², ΣΔθ² and Σθ²."""
+        grad, _, _, update, param = np.add.reduce(self.rows[:, :5], axis=0).tolist()
+        return grad, update, param
+
+    def by_parameter(self) -> Floats:
+        """[members, MEASURES]"""
+        whole = np.zeros((len(self.indices), len(MEASURES)))
+        if len(self.rows):
+            with np.errstate(invalid="ignore"):  # NaN is an answer
+                whole[self.owners] = np.add.reduceat(self.rows, self.begins)
+            largest = MEASURES.index("grad_max")
+            whole[self.owners, largest] = np.maximum.reduceat(self.rows[:, largest], self.begins)
+        return whole
+
+
 class Telemetry:
     """What a step measured, a number for each parameter in the order of the groups; NaN where there was no gradient.
 
@@ -169,14 +202,14 @@ class Telemetry:
         step_along_grad: Δᵀg with the gradient as the rule sees it, unscaled, clipped, with coupled decay.
     """
 
-    def __init__(self, measures: Floats, sizes: Floats, scale: float) -> None:
+    def __init__(self, parts: Sequence[Measured], sizes: Floats, scale: float) -> None:
         """
         Args:
-            measures: [parameters, MEASURES].
+            parts: what was measured of the parameters, each of which is in one of them or in none.
             sizes: [parameters], numbers in each; a complex element is two.
             scale: of the loss.
         """
-        self._measures, self._sizes, self._scale = measures, np.maximum(sizes, 1), scale
+        self._parts, self._sizes, self._scale = parts, sizes, scale
 
     @cached_property
     def grad_norm(self) -> Floats:
@@ -188,7 +221,7 @@ class Telemetry:
 
     @cached_property
     def zero_share(self) -> Floats:
-        return self._measure("grad_zeros") / self._sizes
+        return self._measure("grad_zeros") / np.maximum(self._sizes, 1)
 
     @cached_property
     def update_norm(self) -> Floats:
@@ -200,16 +233,17 @@ class Telemetry:
 
     @cached_property
     def eps_share(self) -> Floats:
-        return self._measure("eps_counts") / self._sizes
+        return self._measure("eps_counts") / np.maximum(self._sizes, 1)
 
     @cached_property
-    def totals(self) -> tuple[float, float]:
-        """‖Δθ‖ and ‖θ‖ of all tensors together that had a gradient."""
-        update, param = MEASURES.index("update_squares"), MEASURES.index("param_squares")
-        sums = np.add.reduce(self._measures, axis=0)
-        if sums[param] != sums[param]:
-            sums = np.nansum(self._measures, axis=0)
-        return math.sqrt(sums[update]), math.sqrt(sums[param])
+    def totals(self) -> tuple[float, float, float]:
+        """‖g‖, ‖Δθ‖ and ‖θ‖ of all tensors together that had a gradient, without those that are NaN."""
+        sums = [part.sums for part in self._parts]
+        grad, update, param = sums[0] if len(sums) == 1 else [sum(each) for each in zip(*sums, strict=True)]
+        if grad != grad or update != update or param != param:
+            names = "grad_squares", "update_squares", "param_squares"
+            grad, update, param = (float(np.nansum(self._measure(name))) for name in names)
+        return math.sqrt(grad) / self._scale, math.sqrt(update), math.sqrt(param)
 
     @cached_property
     def step_norm(self) -> Floats:
@@ -221,6 +255,14 @@ class Telemetry:
 
     def _measure(self, name: str) -> Floats:
         return self._measures[:, MEASURES.index(name)]
+
+    @cached_property
+    def _measures(self) -> Floats:
+        """[parameters, MEASURES]"""
+        measures = np.full((len(self._sizes), len(MEASURES)), math.nan)
+        for part in self._parts:
+            measures[part.indices] = part.by_parameter()
+        return measures
 
 
 class Last(NamedTuple):

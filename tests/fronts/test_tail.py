@@ -311,6 +311,23 @@ def test_telemetry_measures_what_happened(way: dict) -> None:
                 assert math.isclose(said.eps_share[i], share, abs_tol=1e-9)
 
 
+@pytest.mark.parametrize("way", [{}, {"differentiable": True}], ids=["compiled", "eager"])
+def test_telemetry_that_is_read_later_is_still_of_its_step(way: dict) -> None:
+    ends = []
+    for late in (False, True):
+        params = parameters()
+        opt = adamas.torch.AdamW(params, lr=0.01, telemetry=True, **way)
+        said = []
+        for step in range(3):
+            give_gradients(params, step)
+            opt.step()
+            said.append(opt.last.telemetry)
+            if not late:
+                said[-1].update_norm, said[-1].totals
+        ends.append(np.array([[*t.update_norm, *t.grad_max, *t.totals] for t in said]))
+    assert np.array_equal(*ends) and len(np.unique(ends[0][:, -1])) == 3
+
+
 def test_telemetry_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SERIAL", 0)
     rng = np.random.default_rng(0)

@@ -181,7 +181,7 @@ class Doctor:
         telemetry = last.telemetry
         self._measured = telemetry
         if telemetry is not None:
-            row[4], row[5] = telemetry.totals
+            row[4], row[5] = telemetry.totals[1:]
 
     def _validated(self, val_loss: Any, val_accuracy: Any, train_loss: Any) -> None:
         row = [float(self.run.step), number("val_loss", val_loss)]
