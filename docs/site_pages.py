@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PUBLIC = ("adamas", "adamas.numpy", "adamas.torch", "adamas.schedules", "adamas.rangetest", "adamas.race",
-          "adamas.recipes", "adamas.checkpoint")  # fmt: skip
+          "adamas.recipes", "adamas.checkpoint", "adamas.scipy", "adamas.sklearn", "adamas.optax", "adamas.doctor")  # fmt: skip
 """The modules whose names are for users."""
 
 STEPS = 300
