@@ -189,6 +189,28 @@ def test_seconds_end_the_race_and_what_is_done_is_reported(tmp_path, slow):
     assert again.stopped is None and 100 < again.plan.steps < 20000  # 3 trials of a step of about a millisecond
 
 
+def test_a_worker_that_grows_is_replaced_in_silence(tmp_path):
+    pytest.importorskip("psutil", reason="joblib looks at the memory of its workers by psutil")
+    path = tmp_path / "hungry.py"
+    path.write_text(
+        "import time\nheld = []\n"
+        "def start(rng):\n"
+        "    held.append(b'.' * 400_000_000 if len(held) == 2 else b'')\n"
+        "    time.sleep(0.6)  # joblib looks once a second\n"
+        "    return rng.normal(size=2)\n"
+        "def loss(p): return float(p @ p)\n"
+        "def gradient(p, rng): return 2 * p\n"
+    )
+    command = [sys.executable, "-W", "error::UserWarning", "-m", "adamas", "race", str(path), "--optimizers", "sgd"]
+    done = subprocess.run(
+        [*command, "--lrs", "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8", "--seeds", "1", "--steps", "5", "--jobs", "2", "-o", "o"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=90,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr
+    assert len(trials(tmp_path / "o")) == 9
+
+
 @pytest.fixture
 def slow(tmp_path):
     path = tmp_path / "slow.py"

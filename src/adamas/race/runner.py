@@ -3,6 +3,7 @@
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,10 @@ class Runner:
         wanted = [t for t in dict.fromkeys(trials) if t not in self._store.outcomes]
         if not wanted:
             return
-        with self._progress.phase(phase, len(wanted)) as advance, _heeding(self._stop):
+        with self._progress.phase(phase, len(wanted)) as advance, _heeding(self._stop), warnings.catch_warnings():
+            # A worker that has grown by 300 MB, as one does that imports torch for its second trial, is replaced by
+            # joblib. That loses nothing; and where warnings are errors, the thread that says so would die of it.
+            warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
             results: Any = None
             try:
                 with _deaf():
