@@ -12,8 +12,20 @@ import adamas
 if TYPE_CHECKING:
     import numpy as np
 
-PUBLIC = ("adamas", "adamas.numpy", "adamas.torch", "adamas.schedules", "adamas.rangetest", "adamas.race",
-          "adamas.recipes", "adamas.checkpoint", "adamas.scipy", "adamas.sklearn", "adamas.optax", "adamas.doctor")  # fmt: skip
+PUBLIC = (
+    "adamas",
+    "adamas.numpy",
+    "adamas.torch",
+    "adamas.optax",
+    "adamas.scipy",
+    "adamas.sklearn",
+    "adamas.schedules",
+    "adamas.rangetest",
+    "adamas.race",
+    "adamas.recipes",
+    "adamas.checkpoint",
+    "adamas.doctor",
+)
 """The modules whose names are for users."""
 
 STEPS = 300

@@ -203,7 +203,7 @@ def test_a_worker_that_grows_is_replaced_in_silence(tmp_path):
     )
     command = [sys.executable, "-W", "error::UserWarning", "-m", "adamas", "race", str(path), "--optimizers", "sgd"]
     done = subprocess.run(
-        [*command, "--lrs", "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8", "--seeds", "1", "--steps", "5", "--jobs", "2", "-o", "o"],
+        [*command, "--lrs", ".1,.2,.3,.4,.5,.6,.7,.8", "--seeds", "1", "--steps", "5", "--jobs", "2", "-o", "o"],
         cwd=tmp_path, capture_output=True, text=True, timeout=90,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
