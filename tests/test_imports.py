@@ -30,7 +30,7 @@ FLOORS = [
     ["descent", "scipy", "sklearn"],
     ["problems", "recipes"],
     ["race", "plan", "pictures"],
-    ["bench"],
+    ["bench", "fix"],
     ["cli", "__main__"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -6,7 +6,7 @@ Each ailment is planted in a run that trains well without it: its twin, the same
 must make the run worse by a criterion of its own; how many did is printed, and only those count. The doctor watches
 the sick run. A finding is right if it is among the codes that the ailment names, which were fixed by what the codes
 mean, and among the first two. The settings of its remedy are applied and the run is run again, up to three times,
-with what is found then; it is cured if its loss comes within a tenth of the twin's, whatever was found.
+with what is found then, for as long as it becomes better; it is cured if its loss comes within a tenth of the twin's.
 
 The doctor's thresholds were fixed on the first half. The second has other data, other models and other seeds.
 """
@@ -40,7 +40,7 @@ def by_ailment(ailments: Sequence[Ailment], cases: Sequence[Case]) -> list[list[
     rows: list[list[str]] = []
     for ailment in ailments:
         own = [case for case in cases if case.ailment == ailment.name]
-        wrong = [case.findings[0]["code"] if case.findings else "none" for case in own if not case.right(ailment.codes)]
+        wrong = [case.findings[0].code if case.findings else "none" for case in own if not case.right(ailment.codes)]
         cured = sum(case.cured <= CURED for case in own)
         rows.append(
             [
@@ -118,11 +118,11 @@ def main() -> None:
     healthy = [outcomes[run, seed] for run in kinds.values() for seed in seeds]
     show(console, SUMMARY, summary(ailments, cases, healthy), title, options.markdown)
     for name, run in kinds.items():
-        said = [f["code"] for seed in seeds for f in outcomes[run, seed].warnings]
+        said = [f.code for seed in seeds for f in outcomes[run, seed].warnings]
         if said:
             console.print(f"Healthy, but warned of: {name}: {' '.join(said)}", highlight=False)
     twins = dict.fromkeys((a.name, a.twins[half], seed) for a in ailments for seed in seeds)
-    warned = [(name, [f["code"] for f in outcomes[run, seed].warnings]) for name, run, seed in twins]
+    warned = [(name, [f.code for f in outcomes[run, seed].warnings]) for name, run, seed in twins]
     console.print(
         f"Healthy twins with a warning: {share(sum(bool(said) for _, said in warned), len(warned))}"
         + "".join(f"; {name}: {' '.join(said)}" for name, said in warned if said),
@@ -130,7 +130,7 @@ def main() -> None:
     )
     console.print(f"{time.monotonic() - begun:.0f} s")
     if options.json:
-        told = {f"{run}": outcome.findings for (run, _), outcome in outcomes.items()}
+        told = {f"{run}": [finding.as_dict() for finding in o.findings] for (run, _), o in outcomes.items()}
         plain = {"cases": [asdict(case) for case in cases], "healthy": told}
         options.json.write_text(json.dumps(plain, ensure_ascii=False, indent=1))
 

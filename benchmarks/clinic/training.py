@@ -12,6 +12,8 @@ from torch.nn import functional
 
 import adamas.torch
 from adamas import schedules
+from adamas.doctor import Finding
+from adamas.doctor.treatment import ailing
 from adamas.scaling import ScaleCollapse
 from adamas.torch import Doctor
 from benchmarks.clinic.tasks import DATA, Data, Shape, model
@@ -89,7 +91,7 @@ class Outcome:
         losses: of each step, as the run saw them.
         held_back_losses: the (step, loss) of each evaluation.
         stopped: step at which the loss scale had collapsed, or None.
-        findings: what the doctor said by the end, as `Finding.as_dict` has it; empty where nobody watched.
+        findings: what the doctor said by the end; empty where nobody watched.
     """
 
     training: float
@@ -98,12 +100,12 @@ class Outcome:
     losses: list[float]
     held_back_losses: list[tuple[int, float]]
     stopped: int | None
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
 
     @property
-    def warnings(self) -> list[dict[str, Any]]:
+    def warnings(self) -> list[Finding]:
         """The findings that say that something is wrong."""
-        return [finding for finding in self.findings if finding["severity"] != "note"]
+        return ailing(self.findings)
 
 
 def train(run: Run, seed: int, watched: bool = False) -> Outcome:
@@ -172,7 +174,7 @@ def train(run: Run, seed: int, watched: bool = False) -> Outcome:
     if best is not None:
         net.load_state_dict(best[1])
     end = _measure(net, data, "training"), _measure(net, data, "held back", run.evaluate_as)
-    findings = [finding.as_dict() for doctor in reversed(watchers) for finding in doctor.findings]
+    findings = [finding for doctor in reversed(watchers) for finding in doctor.findings]
     return Outcome(*end, data.ignorance, losses, held, stopped, findings)
 
 

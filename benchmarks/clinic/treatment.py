@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from adamas.doctor import Finding, treatment
 from benchmarks.clinic.ailments import Ailment
 from benchmarks.clinic.training import Outcome, Run, train
 
-ROUNDS = 3
-"""A remedy can bring the next ailment to light."""
 CURED = 1.1
 """A run is cured if its loss is at most so many times its twin's."""
 FIRST = 2
@@ -29,33 +28,27 @@ class Case:
     ailment: str
     seed: int
     sick: float
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
     remedies: list[dict[str, Any]]
     cured: float
 
     def right(self, codes: set[str]) -> bool:
-        return any(finding["code"] in codes for finding in self.findings[:FIRST])
+        return any(finding.code in codes for finding in self.findings[:FIRST])
 
 
 def treat(ailment: Ailment, half: int, seed: int, twin: Outcome) -> Case:
-    run = ailment.run(half)
-    outcome = train(run, seed, watched=True)
-    findings, sick = outcome.findings, ailment.ratio(outcome, twin)
-    remedies: list[dict[str, Any]] = []
-    best = sick
-    for _ in range(ROUNDS if ailment.settable else 0):
-        settings = next((f["remedy"]["settings"] for f in outcome.warnings if _changes(run, f)), None)
-        if settings is None:
-            break
-        remedies.append(settings)
-        run = remedied(run, settings)
-        outcome = train(run, seed, watched=True)
-        best = min(best, ailment.ratio(outcome, twin))
-    return Case(ailment.name, seed, sick, findings, remedies, best)
-
-
-def _changes(run: Run, finding: Mapping[str, Any]) -> bool:
-    return remedied(run, finding["remedy"]["settings"]) != run
+    rounds = list(
+        treatment.treat(
+            ailment.run(half),
+            lambda run: train(run, seed, watched=True),
+            remedied,
+            lambda new, old: ailment.measured(new) < ailment.measured(old),
+            treatment.ROUNDS if ailment.settable else 0,
+        )
+    )
+    ended = [ailment.ratio(round.outcome, twin) for round in rounds]
+    remedies = [round.finding.remedy.settings for round in rounds if round.finding is not None]
+    return Case(ailment.name, seed, ended[0], rounds[0].outcome.findings, remedies, min(ended))
 
 
 def remedied(run: Run, settings: Mapping[str, Any]) -> Run:

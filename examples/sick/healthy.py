@@ -13,6 +13,7 @@ draw = torch.Generator().manual_seed(0)
 x = torch.randn(1280, 20, generator=draw)
 y = (x @ torch.randn(20, 5, generator=draw)).argmax(dim=1)
 steps = 600
+higher_is_better = True
 
 
 def model():

@@ -211,6 +211,13 @@ def test_remedies_have_values_of_the_run() -> None:
     assert cure("D701")["stop_at"] == 60
 
 
+def test_weights_that_stand_still_are_frozen_unless_the_schedule_holds_them() -> None:
+    still = layers("update_norm", [0.0, 0.01, 0.01, 0.01])
+    assert "D505" in [finding.code for finding in told(**still).findings]
+    ended = told(**still, lr=lambda t: 1e-3 if t < 20 else 1e-9)
+    assert "D505" not in [finding.code for finding in ended.findings]
+
+
 def test_the_root_speaks_first_and_the_rest_hangs_under_it() -> None:
     facts = {"inputs": WELL | {"std": 1000.0}, "dead": [["relu number 1", 0.9]]}
     doctor = told(lambda t: 2.3 if t == 0 else 90.0, 100, ratio=flat(0.5), facts=facts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adamas.cli import options
 from adamas.cli.output import named
 from adamas.rangetest import END, NUM_ITER, START, TRIAL, RangeTest
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 @click.option(
     "--optimizer", default="adamw", show_default=True, metavar="NAME", help="A rule, a torch class, or file.py:name."
 )
-@click.option("--target", metavar="COLUMN", help="The column to predict in a CSV, NPZ or Parquet file.")
+@options.target
 @click.option("--start", default=START, show_default=True, help="The smallest η.")
 @click.option("--end", default=END, show_default=True, help="The largest η.")
 @click.option("--num-iter", default=NUM_ITER, show_default=True, help="Mini-batches of the sweep.")
 @click.option("--trial", default=TRIAL, show_default=True, help="Steps of the last trials; 0 for the sweep alone.")
-@click.option("--seed", default=0, show_default=True, help="Of the start and the mini-batches.")
+@options.seed
 @click.option(
     "-o",
     "--output",
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Draw loss against η: .png, or .html for a page.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else on stdout.")
-def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **options: Any) -> int:
+@options.as_json
+def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **given: Any) -> int:
     """Find a learning rate for PROBLEM: raise η until the loss diverges, then try what looks best.
 
     PROBLEM is what `adamas race` takes: a built-in one (digits, digits-cnn, …), a .csv, .npz or .parquet file with
@@ -49,7 +50,7 @@ def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **
     as_page = output is not None and output.suffix.lower() == ".html"
     if output is not None and not as_page:
         need("matplotlib", "plot")
-    found = run(problem, optimizer, tell=Progress().line, **options)
+    found = run(problem, optimizer, tell=Progress().line, **given)
     test = found.test
     if output is not None and as_page:
         what = f"{found.entrant.label} on {found.problem.name}"
@@ -58,7 +59,7 @@ def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **
         figure: Any = test.plot().figure
         figure.savefig(output)
     if as_json:
-        told = {"problem": problem, "optimizer": optimizer, **options, **test.as_dict(), "snippet": found.lines}
+        told = {"problem": problem, "optimizer": optimizer, **given, **test.as_dict(), "snippet": found.lines}
         click.echo(json.dumps(told, indent=1, allow_nan=False))
         return 0 if test.confident else 1
     from rich.console import Console
@@ -69,7 +70,7 @@ def find_lr(as_json: bool, problem: str, optimizer: str, output: Path | None, **
     console.print("Read off the sweep alone, as fastai does: ", _read_off(test), sep="", markup=False, style="dim")
     console.print(f"\n{test.sentence}", style="bold", markup=False, soft_wrap=True)
     if test.confident and found.lines is not None:
-        console.print(f"\nIn your own training:\n\n{_indented(found.lines)}", markup=False, soft_wrap=True)
+        console.print(f"\nIn your own training:\n\n{options.indented(found.lines)}", markup=False, soft_wrap=True)
     if output is not None:
         console.print(f"{'Page' if as_page else 'Picture'}: {output}", markup=False, soft_wrap=True)
     console.print(f"{test.steps} mini-batches in all.", markup=False)
@@ -96,7 +97,3 @@ def _table(test: RangeTest) -> "Table":
 
 def _read_off(test: RangeTest) -> str:
     return ", ".join(f"{name} {'–' if lr is None else f'{lr:.2g}'}" for name, lr in test.suggestions.items()) + "."
-
-
-def _indented(lines: str) -> str:
-    return "".join(f"    {line}" if line.strip() else line for line in lines.splitlines(keepends=True))

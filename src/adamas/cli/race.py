@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from adamas.cli import options
 from adamas.errors import InputError
 
 
@@ -49,16 +50,11 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option("--seeds", default=5, show_default=True, help="Fresh seeds the finalists are run from.")
 @click.option("--steps", type=int, help="Steps of a full training. Default: the problem's own.")
 @click.option("--seconds", type=float, help="Time for the whole race; without --steps the length is chosen to fit.")
-@click.option("--target", metavar="COLUMN", help="The column to predict in a CSV, NPZ or Parquet file.")
+@options.target
 @click.option("--target-metric", type=float, help='Value for "steps to the target", instead of the default.')
-@click.option(
-    "--schedule",
-    metavar="SHAPE",
-    help="Of η: constant, cosine, linear, one_cycle, one_minus_sqrt or wsd over each trial, or an expression in steps, "
-    "as adamas schedule takes it. Default: constant.",
-)
-@click.option("--warmup", type=float, metavar="N", help="Steps up to η; below 1, a share of each trial.")
-@click.option("--clip", type=float, metavar="X", help="Clip the norm of all gradients together to X.")
+@options.schedule
+@options.warmup
+@options.clip
 @click.option(
     "--stop-early",
     type=int,
@@ -81,8 +77,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     metavar="FOLDER",
     help="Gets trials.jsonl, results.json, race.png and report.html; an earlier race there is replaced.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON and nothing else on stdout.")
-def race(as_json: bool, problem: str, **options: Any) -> int:
+@options.as_json
+def race(as_json: bool, problem: str, **given: Any) -> int:
     """Train PROBLEM with several optimizers, learning rates and seeds; say which wins and how sure that is.
 
     PROBLEM is a built-in one (digits, digits-softmax, digits-cnn, breast-cancer, sparse-embedding, reddi,
@@ -91,7 +87,7 @@ def race(as_json: bool, problem: str, **options: Any) -> int:
     from adamas.race import race as run
     from adamas.race.report import printed
 
-    result = run(problem, **options)
+    result = run(problem, **given)
     if as_json:
         click.echo(json.dumps(result.summary, indent=1, allow_nan=False))
         return 1 if result.stopped else 0
@@ -104,7 +100,7 @@ def race(as_json: bool, problem: str, **options: Any) -> int:
             console.print(part, markup=False, style="dim" if isinstance(part, str) else None, soft_wrap=True)
     console.print(f"\n{result.table.verdict}", style="bold", markup=False, soft_wrap=True)
     if result.lines is not None:
-        console.print(f"\nIn your own training:\n\n{_indented(result.lines)}", markup=False, soft_wrap=True)
+        console.print(f"\nIn your own training:\n\n{options.indented(result.lines)}", markup=False, soft_wrap=True)
     if result.report is not None:
         console.print(f"Report, for a browser: {result.report}", markup=False, soft_wrap=True)
     if result.picture is not None:
@@ -121,7 +117,3 @@ def race(as_json: bool, problem: str, **options: Any) -> int:
         )
         return 1
     return 0
-
-
-def _indented(lines: str) -> str:
-    return "".join(f"    {line}" if line.strip() else line for line in lines.splitlines(keepends=True))

@@ -58,7 +58,8 @@ def _moments(findings: Sequence[Finding], cleared: Sequence[Finding]) -> Html:
     return table("When each was opened and cleared", ["code", "name", "severity", "opened", "cleared", "seen"], rows)
 
 
-def _thinned(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+def thinned(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
+    """A curve's points where it is finite, no more than `POINTS`."""
     fine = np.isfinite(y)
     x, y = x[fine], y[fine]
     if len(x) <= POINTS:
@@ -77,7 +78,7 @@ def _charts(look: Look, findings: Sequence[Finding], cleared: Sequence[Finding])
         return {}
     x = Axis("step", float(steps[0]), max(float(steps[-1]), float(steps[0]) + 1))
     at, values = look.validations
-    losses = [Series("training loss", *_thinned(steps, look["loss"]), colour=0, faint=len(at) > 0)]
+    losses = [Series("training loss", *thinned(steps, look["loss"]), colour=0, faint=len(at) > 0)]
     if len(at):
         losses.append(Series("validation loss", at.tolist(), values.tolist(), colour=1, points=True))
     charts: dict[str, tuple[Chart, str]] = {}
@@ -85,12 +86,12 @@ def _charts(look: Look, findings: Sequence[Finding], cleared: Sequence[Finding])
         ("loss", "loss", losses, "Upright lines are the moments at which findings were opened, by their codes."),
         ("moved", "‖Δθ‖ / ‖θ‖", [_ratio(look)], "What part of itself a step moves the weights by; 1e-3 is usual."),
         ("norm", "‖g‖", _norms(look), "The norm of all gradients together."),
-        ("lr", "η", [Series("η", *_thinned(steps, look["lr"]), colour=4)], "The learning rate."),
+        ("lr", "η", [Series("η", *thinned(steps, look["lr"]), colour=4)], "The learning rate."),
     ):
         shown = [one for one in series if one.y]
         heights = [float(v) for one in shown for v in one.y if v is not None]
         if heights:
-            view = View(label, _axis(label, heights), shown, moments)
+            view = View(label, axis(label, heights), shown, moments)
             charts[key] = Chart(f"{label} over the steps, with the moments of the findings", x, "step", [view]), told
     return charts
 
@@ -98,16 +99,17 @@ def _charts(look: Look, findings: Sequence[Finding], cleared: Sequence[Finding])
 def _ratio(look: Look) -> Series:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = look["update_norm"] / look["param_norm"]
-    return Series("‖Δθ‖ / ‖θ‖", *_thinned(look["step"], ratios), colour=2)
+    return Series("‖Δθ‖ / ‖θ‖", *thinned(look["step"], ratios), colour=2)
 
 
 def _norms(look: Look) -> list[Series]:
-    raw = Series("‖g‖", *_thinned(look["step"], look["raw_norm"]), colour=3)
-    coming = Series("‖g‖ after clipping", *_thinned(look["step"], look["grad_norm"]), colour=5)
+    raw = Series("‖g‖", *thinned(look["step"], look["raw_norm"]), colour=3)
+    coming = Series("‖g‖ after clipping", *thinned(look["step"], look["grad_norm"]), colour=5)
     return [raw, coming] if look.settings.get("clip_grad_norm") else [coming]
 
 
-def _axis(label: str, heights: list[float]) -> Axis:
+def axis(label: str, heights: list[float]) -> Axis:
+    """One with some room, logarithmic where the heights differ much."""
     low, high = min(heights), max(heights)
     if low > 0 and high > low:
         room = (high / low) ** 0.05

@@ -53,6 +53,8 @@ class Training(ABC):
     gradients: dict[str, FloatArray]
     module: Any = None
     """The torch module that is trained, where there is one."""
+    batch: Any = None
+    """The mini-batch that `backward` has taken last, where there is a module."""
 
     def batch_size(self) -> int:
         """How many samples a mini-batch has. Asked only where there is a module."""

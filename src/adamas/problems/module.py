@@ -39,11 +39,15 @@ NUMPY = ("start", "loss", "gradient")
 
 
 class ModuleProblem(Problem):
-    """The problem a file defines. Pickled as its path: every worker loads the file itself."""
+    """The problem a file defines. Pickled as its path: every worker loads the file itself.
+
+    Attributes:
+        code: the file, as a module.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        module = load_module(path)
+        self.code = module = load_module(path)
         kind = "model" if hasattr(module, "model") else "start" if hasattr(module, "start") else None
         if kind is None:
             raise InputError(
@@ -126,7 +130,7 @@ class _Torch(Training):
 
     def backward(self) -> float:
         with blamed(self._path, "loss()"):
-            batch = next(self._batches)
+            batch = self.batch = next(self._batches)
             for p in self.parameters:
                 p.grad = None
             loss = self._code.loss(self.module, batch)

@@ -74,7 +74,8 @@ class _NetworkTraining(Training):
         rows = torch.from_numpy(next(self._batches))
         for p in self.parameters:
             p.grad = None
-        loss = self._loss(self.module(self._x[rows]), self._y[rows])
+        x, y = self.batch = self._x[rows], self._y[rows]
+        loss = self._loss(self.module(x), y)
         torch.autograd.backward(loss)
         return loss.item()
 

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from sys import modules, stderr
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,10 @@ class Stepper:
         lr: η; the schedule's factor goes on top of it.
         around: what is done around the steps. A recipe brings its own schedule and clipping, and does not switch.
         steps: length of the trial; needed where there is a schedule, a switch or a recipe.
+        hyper: other hyperparameters of the optimizer.
+
+    Attributes:
+        optimizers: one, or two where one takes matrices only.
     """
 
     def __init__(
@@ -79,9 +84,10 @@ class Stepper:
         lr: float,
         around: Around = PLAIN,
         steps: int = 1,
+        hyper: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         thing = entrant.load()
-        self._training, self._lr, self._measure = training, lr, problem.measure
+        self._training, self._lr, self._measure, self._hyper = training, lr, problem.measure, hyper
         self._link: list[tuple[Any, str]] = []
         self._clip: float | None = None  # where the optimizer does not do it
         self._notes: list[str] = []
@@ -89,7 +95,7 @@ class Stepper:
         self._switch: LateSwitch | None = None
         if entrant.recipe is not None:
             recipe = prepare(entrant, training, steps)
-            self._all: list[Any] = [recipe.optimizer]
+            self.optimizers: list[Any] = [recipe.optimizer]
             self.step = self._step_torch
             factor = recipe.factor
             clips = "no clipping" if recipe.clip_grad_norm is None else f"clipping to {recipe.clip_grad_norm:g}"
@@ -97,16 +103,16 @@ class Stepper:
         elif is_rule(thing) and problem.front == "numpy":
             from adamas.numpy import optimizer
 
-            self._all = [optimizer(thing)(training.parameters, lr=lr, **self._options(thing, around, switch))]
+            self.optimizers = [optimizer(thing)(training.parameters, lr=lr, **self._options(thing, around, switch))]
             self.step = self._step_numpy
         else:
             tensors = training.parameters if problem.front == "torch" else self._bridge()
             if is_rule(thing):
                 from adamas.torch import optimizer
 
-                self._all = [optimizer(thing)(tensors, lr=lr, **self._options(thing, around, switch))]
+                self.optimizers = [optimizer(thing)(tensors, lr=lr, **self._options(thing, around, switch))]
             else:
-                self._all = self._foreign(entrant, problem, thing, tensors, lr)
+                self.optimizers = self._foreign(entrant, problem, thing, tensors, lr)
                 self._clip = around.clip
             self.step = self._step_torch if problem.front == "torch" else self._step_bridged
         if switch is not None and self._switch is None:
@@ -117,7 +123,7 @@ class Stepper:
 
     def _options(self, rule: Rule, around: Around, switch: LateSwitch | None) -> dict[str, Any]:
         """What of it a rule of ours does within its step."""
-        options: dict[str, Any] = {} if around.clip is None else {"clip_grad_norm": around.clip}
+        options = dict(self._hyper) if around.clip is None else {**self._hyper, "clip_grad_norm": around.clip}
         if switch is not None and can_switch(rule):
             options["late_switch"] = self._switch = switch
         return options
@@ -137,7 +143,7 @@ class Stepper:
 
     def _set_momentum(self, beta1: float) -> None:
         """β₁, or SGD's momentum; an optimizer that has neither goes on as it is."""
-        for optimizer in self._all:
+        for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 if "betas" in group:
                     group["betas"] = (beta1, *group["betas"][1:])
@@ -147,21 +153,21 @@ class Stepper:
     def report(self, metric: float) -> None:
         """Tell a switch at a plateau of a look."""
         if self._switch is not None and self._switch.plateau is not None:
-            self._all[0].report_loss(-metric if self._measure.higher_is_better else metric)
+            self.optimizers[0].report_loss(-metric if self._measure.higher_is_better else metric)
 
     @property
     def note(self) -> str | None:
         """What a reader of the result must know of this training."""
         notes = list(self._notes)
         if self._switch is not None:
-            switched = self._all[0].switched
+            switched = self.optimizers[0].switched
             when = "never came to its switch" if switched is None else f"switched after step {switched.step}"
             notes.append(when)
         return "; ".join(notes) or None
 
     def set(self, lr: float) -> None:
         """Go on at this learning rate."""
-        for optimizer in self._all:
+        for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
 
@@ -177,7 +183,7 @@ class Stepper:
         import torch
 
         if not issubclass(cls, torch.optim.Muon):
-            return [cls(tensors, lr=lr)]
+            return [cls(tensors, lr=lr, **self._hyper)]
         matrices = [p for p in tensors if p.ndim == 2]
         rest = [p for p in tensors if p.ndim != 2]
         if not matrices:
@@ -189,15 +195,15 @@ class Stepper:
         return [cls(matrices, lr=lr), torch.optim.AdamW(rest, lr=lr)]
 
     def _step_numpy(self) -> None:
-        self._all[0].step(self._training.gradients)
+        self.optimizers[0].step(self._training.gradients)
 
     def _step_torch(self) -> None:
         if self._clip is not None:
             import torch
 
-            moved = [p for optimizer in self._all for group in optimizer.param_groups for p in group["params"]]
+            moved = [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(moved, self._clip)
-        for optimizer in self._all:
+        for optimizer in self.optimizers:
             optimizer.step()
 
     def _step_bridged(self) -> None:
@@ -211,7 +217,7 @@ class Stepper:
 
     def state_bytes(self) -> float:
         """Bytes of state per parameter, counted in what the optimizer keeps."""
-        states = [state for optimizer in self._all for state in optimizer.state.values()]
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
         held = sum(int(getattr(value, "nbytes", 0)) for state in states for value in state.values())
         parameters = self._training.parameters
         arrays = parameters.values() if isinstance(parameters, dict) else parameters
@@ -228,12 +234,16 @@ def can_switch(rule: Rule) -> bool:
 
 
 @contextmanager
-def one_thread(problem: Problem, entrant: Entrant) -> Generator[None]:
-    """One thread of torch and BLAS however many trials run at once, so that results do not depend on it."""
+def one_thread(problem: Problem, entrant: Entrant | None) -> Generator[None]:
+    """One thread of torch and BLAS however many trials run at once, so that results do not depend on it.
+
+    Args:
+        entrant: None where the problem brings its optimizer.
+    """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        if problem.front == "torch" or not is_rule(entrant.load()):
+        if problem.front == "torch" or not (entrant is None or is_rule(entrant.load())):
             import torch
         if "torch" not in modules:
             yield

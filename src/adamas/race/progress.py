@@ -25,7 +25,7 @@ class Progress:
         self._console.print(text, markup=False)
 
     @contextmanager
-    def phase(self, text: str, total: int) -> Generator[Advance]:
+    def phase(self, text: str, total: int, noun: str = "trials") -> Generator[Advance]:
         """Within it, call what is yielded once for each of `total` pieces of work done."""
         if self._console.is_terminal:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -41,7 +41,7 @@ class Progress:
                 task = bar.add_task(text, total=total)
                 yield lambda _: bar.advance(task)
             return
-        self.line(f"{text}: {total} trials")
+        self.line(f"{text}: {total} {noun}")
         last, done = time.monotonic(), 0
 
         def advance(_: Any) -> None:

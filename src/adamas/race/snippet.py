@@ -2,7 +2,9 @@
 
 import math
 import re
+from collections.abc import Mapping
 from inspect import signature
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from adamas.problems.base import Measure
@@ -31,6 +33,7 @@ def snippet(
     around: Around = PLAIN,
     steps: int = 1,
     measure: Measure | None = None,
+    hyper: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Python for a loop in torch or NumPy, as the problem was; a torch optimizer always gets a torch loop.
 
@@ -38,8 +41,10 @@ def snippet(
         around: what the race did around the steps; the loop does the same.
         steps: length of a full trial.
         measure: of the problem; needed where `around` looks at it.
+        hyper: other hyperparameters of the optimizer.
     """
     thing = entrant.load()
+    others = "".join(f", {name}={value!r}" for name, value in hyper.items())
     loop = _Loop(around, steps, measure)
     if loop.factor is not None and loop.factor.moves_momentum and not _has_momentum(thing):
         loop.factor = _still(loop.factor)
@@ -50,11 +55,11 @@ def snippet(
             imports, make = f"from {entrant.file.stem} import {entrant.label}", entrant.label
         else:
             imports, make = f"import {entrant.name.rpartition('.')[0]}", entrant.name
-        return loop.torch(f"{imports}\n\nopt = {make}(model.parameters(), lr={lr:g})\n", clip=around.clip)
+        return loop.torch(f"{imports}\n\nopt = {make}(model.parameters(), lr={lr:g}{others})\n", clip=around.clip)
     imports, rule = f"from adamas.{front} import optimizer", repr(entrant.name).replace("'", '"')
     if entrant.file is not None:
         imports, rule = f"{imports}\nfrom {entrant.file.stem} import {entrant.label}", entrant.label
-    options = loop.options(thing)
+    options = others + loop.options(thing)
     if front == "torch":
         return loop.torch(f"{imports}\n\nopt = optimizer({rule})(model.parameters(), lr={lr:g}{options})\n")
     rate = f"{lr:g}" if loop.factor is None else repr(lr * loop.factor)
@@ -68,6 +73,11 @@ def recipe_snippet(recipe: Recipe, lr: float, around: Around, steps: int, measur
     loop = _Loop(Around(stop_early=around.stop_early), steps, measure)
     code = recipe.code(lr).replace("optimizer =", "opt =").replace("schedule(optimizer,", "schedule(opt,")
     return loop.torch(f"{code}\n", scheduled=True)
+
+
+def looped(head: str, around: Around, steps: int, *, scheduled: bool) -> str:
+    """Python for a torch loop after `head`, which makes `opt`, and its scheduler where it is `scheduled`."""
+    return _Loop(around, steps, None).torch(head, scheduled=scheduled, clip=around.clip)
 
 
 def _has_momentum(thing: Any) -> bool:

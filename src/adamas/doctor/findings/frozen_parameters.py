@@ -11,7 +11,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     share = float(known.get("frozen_share", 0.0))
     told = f"requires_grad is off for {listed(names)}, {len(names)} of {known.get('all', 0)} parameters"
     update, norms = look.tensors("update_norm"), look.tensors("grad_norm")
-    if not names and len(update) >= 3 and look.lr > 0:
+    if not names and len(update) >= 3 and look.lr > 1e-3 * look.peak:  # else it is the schedule that holds them still
         usual = median(norms[-3:])  # what is far below it may be lost in rounding
         still = (update[-3:] == 0).all(axis=0) & (norms[-3:] > 1e-3 * usual).all(axis=0)
         if still.any() and not still.all():
