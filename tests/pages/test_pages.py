@@ -1,4 +1,4 @@
-"""The pages of range tests and schedules, and what all pages are made of."""
+"""The pages of range tests, schedules, runs and treatments, and what all pages are made of."""
 
 import json
 import math
@@ -10,11 +10,13 @@ import pytest
 
 import adamas.pages
 from adamas.cli import main
+from adamas.doctor.page import doctor_page
 from adamas.pages import Axis, Chart, Html, View, element, markup, page
 from adamas.rangetest import range_test
 from adamas.rangetest_page import range_page
 from adamas.schedules import parse
 from adamas.schedules.page import schedule_page
+from tests.doctor.histories import falling, told
 from tests.pages.browser import chromium, opened
 
 SHAPES = [
@@ -116,6 +118,32 @@ def test_every_schedule_has_a_page(browser, tmp_path, shape):
     told = charts(text)["schedule"]["views"][0]["series"]
     assert told[0]["y"][-1] == pytest.approx(schedule(schedule.view), rel=1e-5)
     assert len(told) == 1 + (schedule.momentum is not None)
+
+
+@pytest.mark.parametrize("viewport", [{"width": 390, "height": 800}, {"width": 1200, "height": 800}])
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_a_run_s_timeline_draws_every_curve(browser, tmp_path, clip, viewport):
+    settings = {} if clip is None else {"clip_grad_norm": clip}
+    doctor = told(
+        lambda t: 2.3 if t == 0 else 9 + 3 * math.sin(t), validate=falling(), ratio=lambda t: 0.5, settings=settings
+    )
+    (tmp_path / "p.html").write_text(doctor_page("<b>run</b>", doctor.run, doctor.findings, doctor.cleared))
+    with opened(browser, tmp_path / "p.html", viewport=viewport) as seen:
+        assert seen.locator("canvas").count() == 4 and seen.locator("b").count() == 0
+        assert "D201 lr-too-high" in seen.locator("h1").inner_text()
+        assert seen.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_the_page_of_a_treatment_draws_every_run(browser, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    from adamas.fix import fix
+
+    fix("digits", "adam", lr=0.3, steps=60).write(tmp_path / "p.html")
+    with opened(browser, tmp_path / "p.html", viewport={"width": 390, "height": 800}) as seen:
+        assert seen.locator("canvas").count() == 2 and seen.get_by_role("button", name="Copy").count() == 1
+        assert seen.locator("h1").inner_text() == "Cured"
+        assert seen.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def run(capsys, *args):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from adamas.doctor.page import axis, thinned
+from adamas.doctor.page import HIGH, axis, thinned
 from adamas.doctor.run import Look
 from adamas.fix.report import cells, heads, remaining
 from adamas.pages import Axis, Chart, Html, Series, View, copied, element, markup, page, place, table
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def fix_page(fix: "Fix") -> str:
     """The page."""
-    title = "Cured" if fix.cured and fix.best.run else "Nothing ails it" if fix.cured else "Not cured"
+    if fix.cured:
+        title = "Cured" if fix.best.run else "Nothing ails it"
+    else:
+        title = "Better, and not cured" if fix.best.run else "Not cured"
     charts = _charts(fix)
     lines = fix.lines
     body = markup(
@@ -22,7 +25,7 @@ def fix_page(fix: "Fix") -> str:
         element("p", fix.verdict, class_="lead"),
         element("p", fix.problem.about, class_="note"),
         element("ul", *(element("li", told) for told in remaining(fix))) if remaining(fix) else None,
-        table("Every run from the same start and with the same mini-batches", heads(fix), cells(fix)),
+        table("Same start, same mini-batches", heads(fix), cells(fix), words=True),
         element("h2", "Curves"),
         *(place(key, caption) for key, (_, caption) in charts.items()),
         *(() if lines is None else _code(lines)),
@@ -49,7 +52,8 @@ def _charts(fix: "Fix") -> dict[str, tuple[Chart, str]]:
         shown = [one for one in series if one.y]
         heights = [float(v) for one in shown for v in one.y if v is not None]
         if heights:
-            view = View(label, axis(label, heights), shown)
+            top = HIGH * max(one.y[0] or 0.0 for one in shown)
+            view = View(label, axis(label, heights, top), shown)
             caption = f"{label[0].upper()}{label[1:]}, run by run." + (" Of mini-batches." if key == "loss" else "")
             charts[key] = Chart(f"{label} over the steps, a line a run", Axis("step", 0, last), "step", [view]), caption
     return charts

@@ -33,15 +33,21 @@ def element(tag: str, *content: Any, **attributes: Any) -> Html:
     return Html(f"<{tag}{told}>" + ("" if tag in _VOID else f"{markup(*content)}</{tag}>"))
 
 
-def table(caption: Any, heads: Iterable[Any], rows: Iterable[Iterable[Any]]) -> Html:
-    """A table that scrolls sideways where it has no room; the first cell of a row is its head."""
+def table(caption: Any, heads: Iterable[Any], rows: Iterable[Iterable[Any]], *, words: bool = False) -> Html:
+    """A table that scrolls sideways where it has no room; the first cell of a row is its head.
+
+    Args:
+        words: its cells are words, which begin in one line; numbers end in one.
+    """
     head = element("thead", element("tr", *(element("th", h, scope="col") for h in heads)))
     body = [
         element("tr", *(element("td", c) if i else element("th", c, scope="row") for i, c in enumerate(row)))
         for row in rows
     ]
     grid = element("table", element("caption", caption), head, element("tbody", *body))
-    return element("div", grid, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return element(
+        "div", grid, class_="scroll words" if words else "scroll", tabindex=0, role="region", aria_label=caption
+    )
 
 
 def copied(code: str, label: str) -> Html:

@@ -218,7 +218,7 @@ class Chart {
     this.holder.replaceChildren();
     this.plot = new uPlot({
       width, height, series, bands, scales, axes, legend: { show: false },
-      padding: [small ? 8 : 14, told.right ? 0 : 12, 0, 0],
+      padding: [small ? 8 : 14, told.right ? 0 : 18, 0, 0],
       cursor: {
         y: false, dataIdx: nearest, drag: { x: !small, y: !small, uni: 30, setScale: false }, bind: { dblclick: () => () => this.whole() },
         points: { show: (u, i) => {

@@ -32,8 +32,11 @@ def examine(look: Look, standing: bool) -> Found | None:
     poisoned = not len(after)
     return Found(
         f"the {what} of step {step} is not finite, while {calm}"
-        + (f"; {others} more such steps" if others else "")
-        + ("; every one since is not finite either" if poisoned and others else ""),
+        + (
+            "; every one since is not finite either"
+            if poisoned and others
+            else f"; {others} more such steps" * (others > 0)
+        ),
         "an operation that has no finite value for something in that batch: the log of 0, a division by 0, a broken "
         "sample, exp of something large; the run itself was calm",
         Remedy(

@@ -15,7 +15,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     limit = 15 if standing else 20
     if size < limit and not 0 < size < 1e-3 and spread < 1e3:
         return None
-    told = f"inputs have mean {mean:.3g} and standard deviation {std:.3g}"
+    told = f"inputs have mean {mean:.4g} and standard deviation {std:.4g}"
     if spread >= 1e3:
         told += f"; their columns differ {spread:.1g}-fold in scale"
     return Found(
@@ -23,7 +23,7 @@ def examine(look: Look, standing: bool) -> Found | None:
         "inputs that were not normalised: the first layer's outputs and gradients are as many times too large, and "
         "no η suits it and the others",
         Remedy(
-            f"Normalise by the training data: (x − {mean:.3g}) / {std:.3g}"
+            f"Normalise by the training data: (x {'+' if mean < 0 else '−'} {abs(mean):.4g}) / {std:.4g}"
             + (", column by column" if spread > 10 else "")
             + ".",
             {"normalise": True},
