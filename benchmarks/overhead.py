@@ -26,7 +26,7 @@ import adamas.torch
 from adamas.bench.report import caption
 from adamas.bench.workloads import workload
 from adamas.engine import Task
-from adamas.optimizer import Stepper, _Part
+from adamas.optimizer import Stepper
 
 PHASES = ("look", "norm", "coefficients", "kernels", "versions", "the rest")
 
@@ -60,7 +60,7 @@ def measure(name: str, tail: bool, cold: bool, rounds: int) -> dict[str, float]:
     arrays = type(stepper.arrays)
     places = [
         (arrays, "look", "look"),
-        (_Part, "squares", "norm"),
+        (Stepper, "_look_first", "norm"),
         (Stepper, "_prepare", "coefficients"),
         (Task, "run", "kernels"),
         (arrays, "changed", "versions"),

@@ -48,7 +48,7 @@ class Crew(Protocol):
         ...
 
 
-class Work(Protocol):
+class Job(Protocol):
     """One kernel's work on a table.
 
     Attributes:
@@ -57,6 +57,10 @@ class Work(Protocol):
 
     @property
     def results(self) -> NDArray[np.float64]: ...
+
+
+class Work(Protocol):
+    """One job, or several that are done together."""
 
     def begin(self) -> None:
         """All spans are to be worked through by the next `run`."""
@@ -81,12 +85,16 @@ class Engine(Protocol):
     @property
     def touches(self) -> bool: ...
 
-    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Work:
+    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Job:
         """A step's work."""
         ...
 
-    def norm(self, dtype: str, kind: str, table: "Table") -> Work:
+    def norm(self, dtype: str, kind: str, table: "Table") -> Job:
         """The sums of the squares of gradients, one for each span."""
+        ...
+
+    def together(self, jobs: Sequence[Any]) -> Sequence[Work]:
+        """What does all of these jobs, of its own `step` or all of its own `norm`, in as few calls as can be."""
         ...
 
 
@@ -99,15 +107,18 @@ class Processor:
     def span(self) -> int:
         return SPAN
 
-    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Work:
+    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Job:
         return Task(kernel.address(dtype, measured, kinds), table, len(MEASURES) if measured else 0)
 
-    def norm(self, dtype: str, kind: str, table: "Table") -> Work:
+    def norm(self, dtype: str, kind: str, table: "Table") -> Job:
         return Task(norm_address(dtype, kind), table, 1)
+
+    def together(self, jobs: Sequence[Any]) -> Sequence[Work]:
+        return jobs
 
 
 class Task:
-    """One kernel's work on a table, by a C function.
+    """One kernel's work on a table, by a C function: a job that is its own work.
 
     Attributes:
         results: [spans, …], what the kernel says of each span, if it says anything.
@@ -155,6 +166,7 @@ class Table:
         coefficients: [lines, coefficients], in the kernel's dtype.
         keys: [lines], what tells a step's noise from another's.
         lines: the addresses of the two.
+        changes: how often tensors were given other lines than before.
         serial: the elements from which on threads share a run.
     """
 
@@ -193,6 +205,7 @@ class Table:
         )  # parts lie scattered, and most of the time is waiting for memory
         self.used = len(tensor)
         self.elements = self._whole = int(length.sum())
+        self.changes = 0
         self._have(1, width, dtype)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
@@ -214,7 +227,10 @@ class Table:
             self._have(len(lines), self.coefficients.shape[1], self.coefficients.dtype)
         self.keys[:] = keys
         if rows is not None or self._rows != 1:
-            self.spans[:, 3] = 0 if rows is None else rows[self.owners]
+            lines_of = np.zeros_like(self.owners) if rows is None else rows[self.owners]
+            if not np.array_equal(self.spans[:, 3], lines_of):
+                self.spans[:, 3] = lines_of
+                self.changes += 1
         self._rows = len(lines)
         for k, line in enumerate(lines):
             try:

@@ -107,20 +107,26 @@ def norm_address(dtype: str, kind: str = "") -> int:
 
 
 @cache
-def launchable(kernel: Kernel, dtype: str, measured: bool = False, kinds: Kinds = ()) -> Any:
-    """The kernel that `adamas.lowering.triton.render` describes, ready to be launched."""
-    from adamas.lowering.triton import render
+def launchable(dtype: str, measured: bool, variants: tuple[tuple[Kernel, Kinds, bool], ...]) -> Any:
+    """The kernel that `adamas.lowering.triton.render_all` describes, ready to be launched.
 
-    text = render(kernel.program, dtype, measured, kinds)
-    return _execute(text, f"{kernel.program.rule}_triton_{dtype}", {})["kernel"]
+    Args:
+        dtype: what it computes in.
+        measured: whether it measures.
+        variants: kernel, how its arrays are kept, and whether they begin at multiples of 16 bytes.
+    """
+    from adamas.lowering.triton import Variant, render_all
+
+    made = [Variant(kernel.program, kinds, aligned) for kernel, kinds, aligned in variants]
+    return _execute(render_all(made, dtype, measured), f"{made[0].program.rule}_triton_{dtype}", {})["kernel"]
 
 
 @cache
-def norm_launchable(dtype: str, kind: str = "") -> Any:
-    """The kernel that sums the squares of gradients, which may be kept in a way of their own."""
+def norm_launchable(kinds: tuple[tuple[str, bool], ...]) -> Any:
+    """The kernel that `adamas.lowering.triton.render_norm` describes, ready to be launched."""
     from adamas.lowering.triton import render_norm
 
-    return _execute(render_norm(dtype, kind), f"norm_triton_{kind or dtype}", {})["kernel"]
+    return _execute(render_norm(kinds), "norm_triton", {})["kernel"]
 
 
 _KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}

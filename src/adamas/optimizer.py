@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
-from adamas.engine import Engine, Ints, Table, Work, unbroken
+from adamas.engine import Engine, Ints, Job, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, select
@@ -143,8 +144,7 @@ class _Part:
     indices: Ints | None  # positions among all parameters; None: this is the only part, and all are in it
     engine: Engine | None  # None: eager
     table: Table | None = None  # None: eager
-    tasks: dict[bool, Work] = field(default_factory=dict[bool, Work])  # whether it measures -> the step's work
-    norm: Work | None = None
+    jobs: dict[bool | None, Job] = field(default_factory=dict[bool | None, Job])  # see `job`
     measures: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # [members, MEASURES], where eager
     states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member, where eager
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
@@ -170,11 +170,15 @@ class _Part:
             self._given[names.index("grad_factor")] = factor
         return [*column, *self._given]
 
-    def task(self, measured: bool) -> Work | None:
-        """The step's work, where it is done by a kernel."""
-        if self.engine is not None and self.table is not None and measured not in self.tasks:
-            self.tasks[measured] = self.engine.step(self.kernel, self.dtype, measured, self.kinds, self.table)
-        return self.tasks.get(measured)
+    def job(self, engine: Engine, table: Table, measured: bool | None) -> Job:
+        """The step's work, measured or not; or the norm's (None)."""
+        if measured not in self.jobs:
+            self.jobs[measured] = (
+                engine.norm(self.dtype, dict(self.kinds).get("g", ""), table)
+                if measured is None
+                else engine.step(self.kernel, self.dtype, measured, self.kinds, table)
+            )
+        return self.jobs[measured]
 
     def measured(self, active: Ints) -> Measured:
         """What the last step measured."""
@@ -182,24 +186,19 @@ class _Part:
         if self.table is None:
             every = np.arange(len(indices))
             return Measured(indices, self.measures, every, every)
-        rows = self.tasks[True].results[: self.table.used]
+        rows = self.jobs[True].results[: self.table.used]
         return Measured(indices, rows.copy(), *self.table.begun)  # the next step writes where the rows are
 
     def total(self, name: str) -> float:
         """A sum that the last step measured, over all members."""
-        results = self.measures if self.table is None else self.tasks[True].results
+        results = self.measures if self.table is None else self.jobs[True].results
         return float(results[:, MEASURES.index(name)].sum())
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
-        """Σg² of each span; of each member, where eager."""
-        if self.engine is None or self.table is None:
+        """Σg² of each span, which the norm's work has found; of each member, where eager."""
+        if self.table is None:
             return np.array([arrays.squares(grads[i]) for i in active[self.members]])
-        if self.norm is None:
-            self.norm = self.engine.norm(self.dtype, dict(self.kinds).get("g", ""), self.table)
-        norm = self.norm
-        norm.begin()
-        unbroken(lambda: norm.run(arrays.crew))  # or threads might be left at work on memory that goes
-        return norm.results[: self.table.used, 0]
+        return self.jobs[None].results[: self.table.used, 0]
 
     def owners(self, which: NDArray[np.bool_]) -> Ints:
         """The members that some of `squares` are of."""
@@ -222,9 +221,24 @@ class _Plan:
     pins: object
     fresh: list[tuple[Hashable, dict[str, Any]]]  # what states lack, made but not yet attached
     begins: bool  # whether no parameter had a state before
+    _works: dict[bool | None, list[Work]] = field(default_factory=dict[bool | None, list[Work]])
 
     def __post_init__(self) -> None:
         self.places = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
+
+    def works(self, measured: bool | None) -> list[Work]:
+        """All parts' `_Part.job`, those of one engine together."""
+        if measured not in self._works:
+            jobs: dict[Engine, list[Job]] = {}
+            for part in self.parts:
+                if part.engine is not None and part.table is not None:
+                    jobs.setdefault(part.engine, []).append(part.job(part.engine, part.table, measured))
+            self._works[measured] = [work for engine, own in jobs.items() for work in engine.together(own)]
+        return self._works[measured]
+
+    def forget_works(self) -> None:
+        """Some part has another table than before."""
+        self._works.clear()
 
 
 class Stepper:
@@ -329,12 +343,12 @@ class Stepper:
         known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
         measured = reported or known is not None
         results = self._prepare(plan, together, groups, params, grads, factor, measured)
-        tasks = [task for part in plan.parts if (task := part.task(measured)) is not None]
-        for task in tasks:
-            task.begin()
+        works = plan.works(measured)
+        for work in works:
+            work.begin()
 
         def commit() -> None:
-            self._commit(plan, tasks, results, states, params, grads)
+            self._commit(plan, works, results, states, params, grads)
             if known is not None:
                 self._watch(plan, known, groups, states)
 
@@ -348,7 +362,7 @@ class Stepper:
     def _commit(
         self,
         plan: _Plan,
-        tasks: Sequence[Work],
+        works: Sequence[Work],
         results: Sequence[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]],
         states: States,
         params: Sequence[Any],
@@ -362,11 +376,11 @@ class Stepper:
                 else:
                     states[key] = State.hidden(missing)
             plan.changes, plan.fresh, plan.begins = State.changes, [], False
-        for task in tasks:
-            task.run(self.arrays.crew)
+        for work in works:
+            work.run(self.arrays.crew)
         for result in results:
             self.arrays.store(*result)
-        for part in plan.parts if tasks else ():
+        for part in plan.parts if works else ():
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
             if part.touched is not None:
@@ -378,7 +392,7 @@ class Stepper:
                     self.arrays.copy(stage, grads[i])
         scalars, counts = plan.places
         self._scatter(scalars, plan.counts.size, counts)
-        if tasks and self.also is not None:
+        if works and self.also is not None:
             self.also()
         self.arrays.changed(params, plan.active, plan.sight)
 
@@ -499,7 +513,8 @@ class Stepper:
             if part.touched is not None:
                 part.touched.lay_out(grads[plan.active[part.members][0]], self.tail.zero_grad)
                 if part.table is not part.touched.table:
-                    part.table, part.tasks, part.norm = part.touched.table, {}, None
+                    part.table, part.jobs = part.touched.table, {}
+                    plan.forget_works()
                 continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
@@ -511,6 +526,11 @@ class Stepper:
 
     def _look_first(self, plan: _Plan, grads: Sequence[Any], scale: float, nonfinite: str) -> Last:
         """The norm of all gradients, and what follows from it."""
+        works = plan.works(None)
+        for work in works:
+            work.begin()
+        for work in works:  # unbroken, or threads might be left at work on memory that goes
+            unbroken(partial(work.run, self.arrays.crew))
         squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
         norm = math.sqrt(sum(float(s.sum()) for s in squares)) / scale
         if not math.isfinite(norm) and nonfinite == "skip":

@@ -1,6 +1,6 @@
 """A step by Triton is the textbook's, and has the bits of a step by Numba."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import torch
 import adamas.torch
 from adamas.lowering.triton import BLOCK, SPAN
 from adamas.torch import launching
+from benchmarks.gpu import launches
 from tests.cases import CASES, Case
+from tests.gpu.conftest import INTERPRETED
 from tests.reference import textbook
 from tests.reference.gradients import sequence
 
@@ -187,17 +189,61 @@ def test_tensors_lie_as_they_like(device: str, monkeypatch: pytest.MonkeyPatch) 
         np.testing.assert_array_equal(bits(p), bits(q))
 
 
-def test_any_number_of_tensors_is_one_launch_and_the_norm_another(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    launches: list[str] = []
-    run = launching._Launch.run
-    monkeypatch.setattr(
-        launching._Launch, "run", lambda self, crew: (launches.append(type(self).__name__), run(self, crew))
-    )
-    starts, grads = tensors(2, sizes=range(1, 40))
-    for options, expected in (({}, ["_Step"]), ({"clip_grad_norm": 1.0}, ["_Norm", "_Step"])):
-        launches.clear()
-        stepped("adamw", device, starts, grads[:1], **options)
-        assert launches == expected
+def launched(step: Callable[[], Any]) -> int:
+    """How many kernels a step launches."""
+    if not INTERPRETED:
+        return launches(step)
+    from triton.runtime.interpreter import GridExecutor
+
+    made: list[str] = []
+    run = GridExecutor.__call__
+    with pytest.MonkeyPatch.context() as patch:
+        counted = lambda self, *args, **options: (made.append("one"), run(self, *args, **options))  # noqa: E731
+        patch.setattr(GridExecutor, "__call__", counted)
+        step()
+    return len(made)
+
+
+#: Options -> launches. Whatever the groups, those that compute in float64 are the only ones apart.
+LAUNCHES = [
+    ({}, torch.float32, 1),
+    ({"clip_grad_norm": 1.0, "telemetry": True}, torch.float32, 2),
+    ({"clip_grad_norm": 1.0, "ema_decay": 0.9}, torch.float64, 3),
+]
+
+
+@pytest.mark.parametrize(("options", "last", "expected"), LAUNCHES, ids=str)
+def test_groups_share_a_launch(
+    options: dict[str, Any], last: torch.dtype, expected: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without decay, of several dtypes, begun at different times, aligned and not."""
+    starts, grads = tensors(3, sizes=(0, BLOCK + 3, 7, 300, 5, SPAN + 1))
+    kinds = [torch.float32, torch.bfloat16, torch.float32, torch.float32, torch.float16, last]
+    grads[0][2] = grads[1][4] = None
+
+    def run(where: str) -> tuple[Any, Any, list[int]]:
+        held = [start.to(where, kind) for start, kind in zip(starts, kinds, strict=True)]
+        params = [torch.nn.Parameter(t) for t in held]
+        params[3] = torch.nn.Parameter(held[3][1:])
+        groups = [{"params": params[:2]}, {"params": params[2:4], "weight_decay": 0.0, "lr": 0.1}]
+        groups.append({"params": params[4:], "betas": (0.8, 0.9), "maximize": True})
+        optimizer = adamas.torch.AdamW(groups, **options)
+        counts = []
+        for row in grads:
+            for p, g in zip(params, row, strict=True):
+                p.grad = None if g is None else g[: p.numel()].to(where, p.dtype)
+            with np.errstate(all="ignore"):
+                counts.append(launched(optimizer.step) if where == device else optimizer.step())
+        return params, optimizer, counts
+
+    *got, counts = run(device)
+    assert counts == [expected] * len(grads)
+    monkeypatch.setattr(adamas.torch.arrays, "engine_of", launching.engine_of)
+    *wanted, _ = run("cpu")
+    if last != torch.float64:  # there the norm, which is summed in another order, has no more digits than a step
+        assert_same(got, wanted)
+    for p, q in zip(got[0], wanted[0], strict=True):
+        torch.testing.assert_close(p.cpu(), q, rtol=1e-6, atol=1e-12)
 
 
 def test_a_launch_made_again_changes_nothing(device: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,11 @@ import adamas
 from adamas.kernel import launchable, select
 
 rule, aligned = adamas.rules()[sys.argv[1]], sys.argv[2] == "aligned"
-function = launchable(select(rule, rule.defaults), "float32")
-names = "addresses__ spans__ lines__ keys__ results__ tickets__".split()
-types = dict(zip(names, "*i64 *i64 *fp32 *i64 *fp64 *i64".split()))
-types |= {"count__": "i32", "ticket__": "i32", "ALIGNED": "constexpr"}
+function = launchable("float32", False, ((select(rule, rule.defaults), (), aligned),))
+names = "addresses__ spans__ lines__ keys__ results__ tickets__ ticket__".split()
+types = dict(zip(names, "*i64 *i64 *fp64 *i64 *fp64 *i64 *i64".split()))
 hints = {(k,): [["tt.divisibility", 16]] for k in range(len(names))}
-source = ASTSource(function, types, {"ALIGNED": aligned}, hints)
+source = ASTSource(function, types, {}, hints)
 options = {"num_warps": 4, "enable_fp_fusion": False}
 made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 assert len(made.asm["cubin"]) > 1000

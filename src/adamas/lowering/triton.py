@@ -5,13 +5,15 @@ NumPy's does. What is packed is packed by the functions of `adamas.lowering.stor
 `adamas.lowering.words`: their source is spelt as Triton wants it, so neither is written twice.
 
 Tensors are found by a table of addresses, as in `adamas.lowering.numba`. Each program of the grid has one span of it,
-which it works through in blocks of `BLOCK` elements.
+which it works through in blocks of `BLOCK` elements. Groups with and without decay, for one, want different work: a
+kernel holds a function for each `Variant`, and a span says which it wants.
 """
 
 import ast
 import inspect
 import textwrap
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from adamas.lowering import storage, words
 from adamas.lowering.source import Program
@@ -22,98 +24,165 @@ from adamas.tail import MEASURES
 BLOCK, SPAN = 1024, 8192
 
 
+#: What a row of the table of spans says: variant, where the address of the tensor's first array lies, how far on that
+#: of the next does, first element, number of elements, where the coefficients begin, where the key lies.
+SPAN_ROW = 7
+
+
+class Variant(NamedTuple):
+    """What a kernel does to some of its spans.
+
+    Attributes:
+        program: rule, driver and options.
+        kinds: how arrays are kept that do not lie in memory as the kernel computes (`adamas.lowering.storage`).
+        aligned: whether all addresses are multiples of 16.
+    """
+
+    program: Program
+    kinds: Kinds = ()
+    aligned: bool = True
+
+
 def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = ()) -> str:
+    """The text of a module with a ``kernel`` of one variant: see `render_all`."""
+    return render_all([Variant(program, kinds)], dtype, measured)
+
+
+def render_all(variants: Sequence[Variant], dtype: str, measured: bool = False) -> str:
     """The text of a module whose ``kernel`` steps all tensors of a table, a span of it in each program.
 
-    ``kernel(addresses, spans, lines, keys, results, tickets, count, ticket, ALIGNED)`` takes pointers to
+    ``kernel(addresses, spans, lines, keys, results, tickets, ticket)`` takes pointers to
 
-    - int64 [arrays, count], the address of each array of each tensor: those of the program, then the companions;
-    - int64 [spans, 4]: tensor, first element, number of elements, line of coefficients;
-    - [lines, coefficients] of the kernel's dtype;
-    - int64 [lines], the key of the noise;
+    - int64, the addresses: of each array of each tensor; of a tensor those of the program, then the companions;
+    - int64 [spans, `SPAN_ROW`];
+    - float64, the coefficients, those of a line side by side;
+    - int64, the keys of the noise;
     - float64 [spans, results], what was measured;
-    - int64 [spans], the ticket of the last launch that worked on the span: one with the same ticket leaves it alone;
-
-    and whether all addresses are multiples of 16.
+    - int64 [spans], the highest ticket of a launch that worked on the span: others leave it alone;
+    - int64, the ticket of this launch.
 
     Args:
-        program: rule, driver and options.
-        dtype: "float32" or "float64".
+        variants: of one rule, mostly.
+        dtype: "float32" or "float64", what is computed in.
         measured: whether the kernel also measures what it does, span by span (`MEASURES`).
-        kinds: how arrays are kept that do not lie in memory as ``dtype`` (`adamas.lowering.storage`).
-    """
-    return _Frame(program, dtype, measured, kinds).text()
-
-
-def render_norm(dtype: str, kind: str = "") -> str:
-    """The text of a module whose ``kernel`` leaves Σg² of each span, of gradients kept in some way.
-
-    ``kernel(addresses, spans, results, ALIGNED)``, with the same tables.
     """
     used = _Words(dtype)
-    lines = [
+    lines: list[str] = []
+    for number, variant in enumerate(variants):
+        lines += [*_Frame(variant, number, dtype, measured, used).lines(), "", ""]
+    given = "row__, addresses__, lines__, keys__, results__"
+    lines += [
         "@triton.jit",
-        "def kernel(addresses, spans, results, ALIGNED: tl.constexpr):",
+        "def kernel(addresses__, spans__, lines__, keys__, results__, tickets__, ticket__):",
+        "    k__ = tl.program_id(0).to(tl.int64)",
+        "    now__ = tl.load(ticket__)",
+        "    if now__ <= tl.load(tickets__ + k__):",
+        "        return",
+        f"    row__, results__ = spans__ + {SPAN_ROW} * k__, results__ + {len(MEASURES)} * k__",
+        *_choice("tl.load(row__)", [f"span_{number}__({given})" for number in range(len(variants))]),
+        "    tl.store(tickets__ + k__, now__)",
+    ]
+    titles = "".join(f"; {_title(v.program.rule, v.kinds)}" for v in variants)
+    return used.module(f"{dtype}{', measured' if measured else ''}{titles}", lines)
+
+
+def render_norm(kinds: Sequence[tuple[str, bool]]) -> str:
+    """The text of a module whose ``kernel`` leaves Σg² of each span.
+
+    ``kernel(addresses, spans, results)``, with the same tables.
+
+    Args:
+        kinds: for each variant how gradients are kept, and whether their addresses are multiples of 16.
+    """
+    used = _Words("float64")
+    lines: list[str] = []
+    for number, (kind, aligned) in enumerate(kinds):
+        from_memory = used.use(f"from_{kind}(code)") if kind in KINDS else "code"
+        lines += [
+            "@triton.jit",
+            f"def span_{number}__(place, start, size):",
+            f"    g_ = at__(place, tl.{_memory(kind)}, {aligned})",
+            "    total = tl.full((), 0, tl.float64)",
+            f"    for b in range(0, size, {BLOCK}):",
+            f"        i = b + tl.arange(0, {BLOCK})",
+            f"        code = tl.load(g_ + tl.multiple_of(start, {SPAN}) + i, mask=i < size, other=0)",
+            f"        g = {from_memory}.to(tl.float64)",
+            "        total += tl.sum(g * g, axis=0)",
+            "    return total",
+            "",
+            "",
+        ]
+    lines += [
+        "@triton.jit",
+        "def kernel(addresses, spans, results):",
         "    k = tl.program_id(0).to(tl.int64)",
-        "    start__, size__ = tl.load(spans + 4 * k + 1), tl.load(spans + 4 * k + 2)",
-        f"    g_ = at__(addresses + tl.load(spans + 4 * k), tl.{_memory(kind or dtype)}, ALIGNED)",
+        f"    row = spans + {SPAN_ROW} * k",
+        "    place, start, size = addresses + tl.load(row + 1), tl.load(row + 3), tl.load(row + 4)",
         "    total = tl.full((), 0, tl.float64)",
-        f"    for b__ in range(0, size__, {BLOCK}):",
-        f"        i__ = b__ + tl.arange(0, {BLOCK})",
-        f"        code = tl.load(g_ + tl.multiple_of(start__, {SPAN}) + i__, mask=i__ < size__, other=0)",
-        f"        g = {used.use(f'from_{kind}(code)') if kind else 'code'}.to(tl.float64)",
-        "        total += tl.sum(g * g, axis=0)",
+        *_choice("tl.load(row)", [f"total = span_{number}__(place, start, size)" for number in range(len(kinds))]),
         "    tl.store(results + k, total)",
     ]
-    return used.module(f"Σg², {kind or dtype}", lines)
+    return used.module(f"Σg², {', '.join(kind for kind, _ in kinds)}", lines)
+
+
+def _title(rule: str, kinds: Kinds) -> str:
+    return rule + "".join(f", {name}: {kind}" for name, kind in kinds)
+
+
+def _choice(which: str, calls: Sequence[str]) -> list[str]:
+    """Lines of a function's body that make the call of this number."""
+    if len(calls) == 1:
+        return [f"    {calls[0]}"]
+    lines = [f"    which__ = {which}"]
+    for number, call in enumerate(calls):
+        lines += [f"    if which__ == {number}:", f"        {call}"]
+    return lines
 
 
 class _Frame:
     """The frame around a program: what is read, computed and written in a block of elements."""
 
-    def __init__(self, program: Program, dtype: str, measured: bool, kinds: Kinds) -> None:
-        self.program, self.dtype, self.measured = program, dtype, measured
-        self.named = dict(kinds)
-        self.kept = {name: KINDS[kind] for name, kind in kinds}
-        self.words = _Words(dtype)
-        self.blocks = [name for name in program.arrays if name in self.kept and self.kept[name].block > 1]
-        self.companions = [name for name in program.arrays if name in self.kept and self.kept[name].companion]
-        written = [name for name in program.outputs if name in self.kept and self.kept[name].stochastic]
+    def __init__(self, variant: Variant, number: int, dtype: str, measured: bool, used: "_Words") -> None:
+        self.program, self.dtype, self.measured = variant.program, dtype, measured
+        self.number, self.aligned, self.words = number, variant.aligned, used
+        self.named = dict(variant.kinds)
+        self.kept = {name: KINDS[kind] for name, kind in variant.kinds}
+        self.blocks = [name for name in self.program.arrays if name in self.kept and self.kept[name].block > 1]
+        self.companions = [name for name in self.program.arrays if name in self.kept and self.kept[name].companion]
+        written = [name for name in self.program.outputs if name in self.kept and self.kept[name].stochastic]
         self.random = {
-            name: self.words.use(f"turned(random_{k // 2})") if k % 2 else f"random_{k // 2}"
+            name: used.use(f"turned(random_{k // 2})") if k % 2 else f"random_{k // 2}"
             for k, name in enumerate(written)
         }
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
+        """Two functions: of a block of elements, and of a span."""
         coefficients = self.program.coefficients
         pointers = [f"{name}_" for name in self.program.arrays] + [f"{name}_more" for name in self.companions]
         kinds = [self.kept[name].dtype if name in self.kept else self.dtype for name in self.program.arrays]
         kinds += ["int16"] * len(self.companions)
         sums = [f"{name}__" for name in MEASURES] if self.measured else []
         given = ", ".join(["i__", "start__", "size__", *pointers, *coefficients, "key__", *sums])
-        call = f"{', '.join(sums)} = block__({given}" if sums else f"block__({given}"
+        block = f"block_{self.number}__"
+        call = f"{', '.join(sums)} = {block}({given}" if sums else f"{block}({given}"
         lines = [
             "@triton.jit",
-            f"def block__({given}, FULL: tl.constexpr):",
+            f"def {block}({given}, FULL: tl.constexpr):",
             *(f"    {line}" for line in self._block()),
             *([f"    return {', '.join(sums)}"] if sums else []),
             "",
             "",
-            '@triton.jit(do_not_specialize=["count__", "ticket__"])',
-            "def kernel(addresses__, spans__, lines__, keys__, results__, tickets__, count__, ticket__,",
-            "           ALIGNED: tl.constexpr):",
-            "    k__ = tl.program_id(0).to(tl.int64)",
-            "    if tl.load(tickets__ + k__) == ticket__:",
-            "        return",
-            "    n__, line__ = tl.load(spans__ + 4 * k__), tl.load(spans__ + 4 * k__ + 3)",
-            "    start__, size__ = tl.load(spans__ + 4 * k__ + 1), tl.load(spans__ + 4 * k__ + 2)",
+            "@triton.jit",
+            f"def span_{self.number}__(row__, addresses__, lines__, keys__, results__):",
+            "    place__, columns__ = addresses__ + tl.load(row__ + 1), tl.load(row__ + 2)",
+            "    start__, size__ = tl.load(row__ + 3), tl.load(row__ + 4)",
             f"    start__ = tl.multiple_of(start__, {SPAN})",
-            "    key__ = tl.load(keys__ + line__).to(tl.uint32)",
+            "    line__, key__ = lines__ + tl.load(row__ + 5), tl.load(keys__ + tl.load(row__ + 6)).to(tl.uint32)",
             *(
-                f"    {name} = at__(addresses__ + {row} * count__ + n__, tl.{_memory(kind)}, ALIGNED)"
+                f"    {name} = at__(place__ + {row} * columns__, tl.{_memory(kind)}, {self.aligned})"
                 for row, (name, kind) in enumerate(zip(pointers, kinds, strict=True))
             ),
-            *(f"    {c} = tl.load(lines__ + {len(coefficients)} * line__ + {k})" for k, c in enumerate(coefficients)),
+            *(f"    {c} = tl.load(line__ + {k}).to(tl.{self.dtype})" for k, c in enumerate(coefficients)),
             *(f"    {name} = {name} != 0" for name in coefficients if name in self.program.flags),
         ]
         zeros = {"grad_max__": f"tl.full((), 0, tl.{self._whole})"}
@@ -128,13 +197,8 @@ class _Frame:
             f"        {call}, False)",
         ]
         results = {"grad_max__": f"grad_max__.to(tl.{self.dtype}, bitcast=True).to(tl.float64)"}
-        place = f"results__ + {len(MEASURES)} * k__"
-        lines += [f"    tl.store({place} + {k}, {results.get(name, name)})" for k, name in enumerate(sums)]
-        lines.append("    tl.store(tickets__ + k__, ticket__)")
-        kept = "".join(f", {name}: {kind}" for name, kind in self.named.items())
-        return self.words.module(
-            f"{self.program.rule}, {self.dtype}{', measured' if self.measured else ''}{kept}", lines
-        )
+        lines += [f"    tl.store(results__ + {k}, {results.get(name, name)})" for k, name in enumerate(sums)]
+        return lines
 
     def _block(self) -> list[str]:
         use = self.words.use

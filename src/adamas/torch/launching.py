@@ -1,11 +1,14 @@
 """The engine for GPUs: a step of any number of tensors is one launch of a Triton kernel, the gradients' norm another.
 
+That holds over groups too: a launch has a variant of the kernel for each way of working on a tensor that is asked for.
+
 What the host knows of a step, the addresses and the coefficients, goes to the device in one copy that nobody waits for.
 """
 
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -14,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adamas.engine import PROCESSOR, Crew, Engine, Ints, Table, Work
+from adamas.engine import PROCESSOR, Crew, Engine, Ints, Job, Table, Work
 from adamas.errors import InputError
 from adamas.kernel import Kernel, launchable, norm_launchable
 from adamas.lowering.storage import Kinds
-from adamas.lowering.triton import SPAN
+from adamas.lowering.triton import SPAN, SPAN_ROW
 from adamas.tail import MEASURES
 
 #: Bytes that a thread reads at once, where all arrays begin at a multiple of it.
@@ -47,56 +50,88 @@ class Launcher:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: Table) -> Work:
-        function = launchable(kernel, dtype, measured, kinds)
-        return _Step(self.device, function, table, len(MEASURES) if measured else 0)
+    def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: Table) -> Job:
+        return _Job(table, (kernel, kinds), dtype, measured)
 
-    def norm(self, dtype: str, kind: str, table: Table) -> Work:
-        return _Norm(self.device, norm_launchable(dtype, kind), table, 1)
+    def norm(self, dtype: str, kind: str, table: Table) -> Job:
+        return _Job(table, (kind or dtype,))
+
+    def together(self, jobs: Sequence[Any]) -> Sequence[Work]:
+        """A launch of all norms; a launch of all steps that compute in the same dtype."""
+        alike: dict[str, list[_Job]] = {}
+        for job in jobs:
+            alike.setdefault(job.dtype, []).append(job)
+        return [(_Steps if dtype else _Norms)(self.device, own) for dtype, own in alike.items()]
 
 
-class _Launch:
-    """One kernel's work on a table, of which the device has a copy.
+@dataclass(eq=False)
+class _Job:
+    """One kernel's work on a table: a part of what a `_Launch` does.
 
-    Whether a launch was made before Ctrl-C came, or not, cannot be told. So it has a ticket, which each span notes when
-    it has been worked on, and the same launch made again changes nothing.
+    Attributes:
+        table: the tensors.
+        work: what is done to them: kernel and kinds, or the kind of the gradients whose norm is wanted.
+        dtype: what a step computes in; empty for a norm.
+        measured: whether a step measures.
+        said: the part of the launch's results that is its own.
     """
 
-    def __init__(self, device: torch.device, function: Any, table: Table, results: int) -> None:
-        self._device, self._function, self._table = device, function, table
-        self._results = torch.zeros(len(table.spans), results, dtype=torch.float64, device=device)
-        self._tickets = torch.zeros(len(table.spans), dtype=torch.int64, device=device)
-        self._ticket = 0
-        self._pending: Callable[[], None] | None = None
-        self._known: Ints | None = None
-        self._spans = self._tickets
-        self._built: set[bool] = set()
+    table: Table
+    work: tuple[Any, ...]
+    dtype: str = ""
+    measured: bool = False
+    said: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def results(self) -> NDArray[np.float64]:
-        return self._results.cpu().numpy()
+        return self.said.cpu().numpy()
+
+
+class _Launch:
+    """Several jobs' work, done by one launch.
+
+    Attributes:
+        jobs: whose spans are worked through, in this order.
+        number: how many spans there are.
+    """
+
+    def __init__(self, device: torch.device, jobs: Sequence[_Job], results: int) -> None:
+        self.jobs, self._device = jobs, device
+        counts = [len(job.table.spans) for job in jobs]
+        self.number = sum(counts)
+        self._results = torch.zeros(self.number, results, dtype=torch.float64, device=device)
+        for job, said in zip(jobs, self._results.split(counts), strict=True):
+            job.said = said
+        self._pending: Callable[[], None] | None = None
+        self._known: object = None  # what the rows were made of that the device has
+        self._rows = torch.empty(0)
+        self._built: set[Any] = set()
 
     def begin(self) -> None:
-        table = self._table
-        if not table.used:
+        if not self.number:
             return
         if _capturing(self._device):
             raise InputError(
                 "A CUDA graph is being captured, which would repeat this step's coefficients for ever: step outside of "
                 "it, or use torch.optim with capturable=True."
             )
-        self._ticket += 1
-        if self._known is None or not np.array_equal(self._known, table.spans):
-            self._known, self._spans = table.spans.copy(), self._sent(table.spans.reshape(-1))
-        aligned = not (table.addresses % ALIGNMENT).any()
-        given = self._given()
+        # A piece begins at a multiple of 16 bytes, whatever stands before it: Triton compiles anew where that changes.
+        pieces = [np.append(piece, np.zeros(len(piece) % 2, np.int64)) for piece in self._words()]
+        sent = self._sent(np.concatenate(pieces)).split([len(piece) for piece in pieces])
+        aligned = tuple(not (job.table.addresses % ALIGNMENT).any() for job in self.jobs)
+        asked = [(*job.work, own) for job, own in zip(self.jobs, aligned, strict=True)]
+        variants = tuple(dict.fromkeys(asked))
+        known = aligned, [(job.table.changes, len(job.table.keys)) for job in self.jobs]
+        if known != self._known:
+            self._known, self._rows = known, self._sent(self._laid_out([variants.index(v) for v in asked]))
+        function, given = self._function(variants), self._given(sent)
         # No fused multiply-adds: they would round otherwise than the CPU does.
-        options: dict[str, Any] = {"ALIGNED": aligned, "num_warps": 4, "enable_fp_fusion": False}
+        options: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": False}
         with self._there():
-            if aligned not in self._built:  # what cannot be compiled is found before anything is changed
-                self._function.warmup(*given, grid=(1,), **options)
-                self._built.add(aligned)
-        self._pending = lambda: self._function[(table.used,)](*given, **options)
+            if function not in self._built:  # what cannot be compiled is found before anything is changed
+                function.warmup(*given, grid=(1,), **options)
+                self._built.add(function)
+        self._pending = lambda: function[(self.number,)](*given, **options)
 
     def run(self, crew: Crew) -> None:
         if self._pending is not None:
@@ -104,9 +139,34 @@ class _Launch:
                 self._pending()
             self._pending = None
 
-    def _given(self) -> Sequence[Any]:
-        """What the kernel takes."""
+    def _words(self) -> Sequence[Ints]:
+        """What the host knows of this launch, in pieces."""
         raise NotImplementedError
+
+    def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
+        """What the kernel takes; these pieces have gone to the device."""
+        raise NotImplementedError
+
+    def _function(self, variants: tuple[Any, ...]) -> Any:
+        """The kernel."""
+        raise NotImplementedError
+
+    def _addresses(self, table: Table) -> Ints:
+        """[arrays, tensors], those that the kernel reads."""
+        return table.addresses
+
+    def _laid_out(self, variants: Sequence[int]) -> Ints:
+        """The table of spans, as `adamas.lowering.triton.SPAN_ROW` says, of jobs that want these variants."""
+        rows, place, line, key = np.empty((self.number, SPAN_ROW), np.int64), 0, 0, 0
+        left = rows
+        for job, variant in zip(self.jobs, variants, strict=True):
+            table, addresses = job.table, self._addresses(job.table)
+            own, left = left[: len(table.spans)], left[len(table.spans) :]
+            tensor, own[:, 3], own[:, 4], own[:, 6] = table.spans.T
+            own[:, 0], own[:, 1], own[:, 2] = variant, place + tensor, addresses.shape[1]
+            own[:, 5], own[:, 6] = line + table.coefficients.shape[1] * own[:, 6], own[:, 6] + key
+            place, line, key = place + addresses.size, line + table.coefficients.size, key + len(table.keys)
+        return rows.reshape(-1)
 
     def _there(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
@@ -121,18 +181,53 @@ class _Launch:
         return staged.to(self._device, non_blocking=True)
 
 
-class _Step(_Launch):
-    def _given(self) -> Sequence[Any]:
-        table = self._table
-        lines = table.coefficients.view(np.uint8).reshape(-1)
-        lines = np.append(lines, np.zeros(-len(lines) % 8, np.uint8)).view(np.int64)
-        sent = self._sent(np.concatenate([lines, table.keys, table.addresses.reshape(-1)]))
-        keys, addresses = sent[len(lines) :], sent[len(lines) + len(table.keys) :]
-        coefficients = sent[: len(lines)].view(getattr(torch, table.coefficients.dtype.name))
-        pointers = addresses, self._spans, coefficients, keys, self._results, self._tickets
-        return *pointers, table.addresses.shape[1], self._ticket
+class _Steps(_Launch):
+    """Steps.
+
+    Whether a launch was made before Ctrl-C came, or not, cannot be told. So it has a ticket, which each span notes when
+    it has been worked on, and the same launch made again changes nothing.
+    """
+
+    def __init__(self, device: torch.device, jobs: Sequence[_Job]) -> None:
+        super().__init__(device, jobs, len(MEASURES) if jobs[0].measured else 0)
+        self._tickets = torch.zeros(self.number, dtype=torch.int64, device=device)
+        self._ticket = 0
+
+    def begin(self) -> None:
+        self._ticket += 1
+        super().begin()
+
+    def _words(self) -> Sequence[Ints]:
+        tables = [job.table for job in self.jobs]
+        return (
+            np.concatenate([t.addresses.reshape(-1) for t in tables]),
+            np.concatenate([t.coefficients.reshape(-1) for t in tables], dtype=np.float64).view(np.int64),
+            np.concatenate([t.keys for t in tables]),
+            np.array([self._ticket]),
+        )
+
+    def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
+        addresses, lines, keys, ticket = sent
+        return addresses, self._rows, lines.view(torch.float64), keys, self._results, self._tickets, ticket
+
+    def _function(self, variants: tuple[Any, ...]) -> Any:
+        return launchable(self.jobs[0].dtype, self.jobs[0].measured, variants)
 
 
-class _Norm(_Launch):
-    def _given(self) -> Sequence[Any]:
-        return self._sent(self._table.addresses[0]), self._spans, self._results
+class _Norms(_Launch):
+    """Sums of the squares of gradients."""
+
+    def __init__(self, device: torch.device, jobs: Sequence[_Job]) -> None:
+        super().__init__(device, jobs, 1)
+
+    def _addresses(self, table: Table) -> Ints:
+        return table.addresses[:1]
+
+    def _words(self) -> Sequence[Ints]:
+        return (np.concatenate([job.table.addresses[0] for job in self.jobs]),)
+
+    def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
+        return sent[0], self._rows, self._results
+
+    def _function(self, variants: tuple[Any, ...]) -> Any:
+        return norm_launchable(variants)
