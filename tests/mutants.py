@@ -27,6 +27,7 @@ TESTS = [
     ["tests/fronts/test_scaling.py", "tests/fronts/test_stopping.py"],
     ["tests/fronts/test_scipy.py", "tests/fronts/test_sklearn.py"],
     ["tests/fronts/test_optax.py"],
+    ["tests/doctor"],
     ["tests/conformance"],
     ["tests/peers"],
     ["tests/faults"],
@@ -51,6 +52,7 @@ EXPRESSIONS, SCRIPT, PAGE = "expressions.py", "lowering/javascript.py", "picture
 STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
 
 FRONT = "optax.py"
+DIAGNOSIS, REMEDIES, TREATMENT = "doctor/diagnosis.py", "doctor/findings/remedies.py", "doctor/treatment.py"
 
 MUTANTS = [
     # JAX
@@ -722,6 +724,72 @@ MUTANTS = [
     Mutant("options of an older version stay out", TORCH, "group.setdefault(name, value)", "pass"),
     Mutant("a count that was a float begins anew", OPTIMIZER, "self.arrays.copy(float(value), scalar)", "pass"),
     Mutant("AdamW couples what an Adam saved", TORCH, 'if self.rule.name == "adamw":', "if False:"),
+    # diagnosis and treatment
+    Mutant("a finding flickers", DIAGNOSIS, "state.missed >= CALM and", ""),
+    Mutant("a finding is opened at first sight", DIAGNOSIS, "elif state.seen >= state.kind.confirm:", "else:"),
+    Mutant(
+        "checks that found it need not be in a row",
+        DIAGNOSIS,
+        "state.seen, state.missed = 0, state",
+        "state.missed = state",
+    ),
+    Mutant("what has happened is forgotten", DIAGNOSIS, " and not state.kind.lasting", ""),
+    Mutant(
+        "a consequence is taken for the root",
+        DIAGNOSIS,
+        "kind.code in other.explains and",
+        "other.code in kind.explains and",
+    ),
+    Mutant(
+        "of two that explain each other the higher rank rules",
+        DIAGNOSIS,
+        "other.rank < kind.rank",
+        "other.rank > kind.rank",
+    ),
+    Mutant("only the nearest cause is asked for", DIAGNOSIS, "while above[root]:", "if above[root]:"),
+    Mutant("a note speaks before an ailment", DIAGNOSIS, '(pair[1].severity == "note", pair[0].rank)', "pair[0].rank"),
+    Mutant(
+        "an η too high is lowered to the usual ratio at once",
+        REMEDIES,
+        "factor = 3 * GOOD_RATIO / ratio",
+        "factor = GOOD_RATIO / ratio",
+    ),
+    Mutant("an η is lowered without limit", REMEDIES, "min(1 / 3, max(1 / 300, factor))", "min(1 / 3, factor)"),
+    Mutant("a limit clips half of the steps", REMEDIES, "rounded(2 * middle)", "rounded(middle)"),
+    Mutant(
+        "what lies within the noise counts as a fall", "doctor/run.py", "2.5 * spread / math.sqrt(third)", "0 * spread"
+    ),
+    Mutant(
+        "one outlier is a surge", "doctor/run.py", "np.minimum(np.maximum(a, b), c)", "np.maximum(np.maximum(a, b), c)"
+    ),
+    Mutant("saturated units flicker", "doctor/findings/saturated_units.py", "(0.4 if standing else 0.6)", "0.6"),
+    Mutant(
+        "an η is too low before the run has begun",
+        "doctor/findings/lr_too_low.py",
+        "look.count < 40 or not look.reached(0.25, 200) or ",
+        "",
+    ),
+    Mutant("a remedy that did not help is built upon", TREATMENT, "        if not helped:\n            return\n", ""),
+    Mutant("a run is treated for a note", TREATMENT, 'if finding.severity != "note"]', "]"),
+    Mutant("the last run is the best", "fix/__init__.py", "if round.kept][-1]", "][-1]"),
+    Mutant(
+        "less found counts for more than a better measure",
+        "fix/__init__.py",
+        "if abs(a - b) <= NEAR * abs(b):",
+        "if True:",
+    ),
+    Mutant(
+        "a trained file's schedule outlives its replacement",
+        "fix/ways.py",
+        "            scheduler = schedule(optimizer, factor)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "inputs are normalised for the training alone",
+        "fix/watched.py",
+        "training.module.register_forward_pre_hook(normal)",
+        "training.module.register_forward_pre_hook(lambda m, a: normal(m, a) if m.training else None)",
+    ),
 ]
 
 

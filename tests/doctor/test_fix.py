@@ -190,6 +190,14 @@ def test_numpy_problems_and_torchs_optimizers_over_them() -> None:
     assert math.isfinite(treated.best.outcome.metric or math.nan) and "lost" in treated.verdict
 
 
+def test_less_found_does_not_make_up_for_a_worse_result() -> None:
+    treated = fix("rosenbrock", "sgd", lr=1.0)
+    last = treated.rounds[-1]
+    assert codes(treated, 1) and codes(treated, 2) == [] and not last.kept
+    assert last.outcome.metric > treated.best.outcome.metric and treated.best is treated.rounds[1]
+    assert treated.verdict.startswith("Better: ") and not treated.cured
+
+
 @pytest.mark.parametrize("at", [60, 150])
 def test_ctrl_c_ends_it_with_what_is_known(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At step 60 of the first run, and of 120 each at step 30 of the second."""
