@@ -53,6 +53,7 @@ STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
 
 FRONT = "optax.py"
 DIAGNOSIS, REMEDIES, TREATMENT = "doctor/diagnosis.py", "doctor/findings/remedies.py", "doctor/treatment.py"
+JOURNAL, WATCH = "doctor/journal.py", "torch/doctor.py"
 
 MUTANTS = [
     # JAX
@@ -261,6 +262,23 @@ MUTANTS = [
         "np.add.reduceat(self.rows, self.begins)",
         "self.rows[self.begins]",
     ),
+    # the doctor
+    Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),
+    Mutant("a fork writes what waits twice", JOURNAL, "os.register_at_fork(before=_flush)", "pass"),
+    Mutant("a slow step waits for 64 others", JOURNAL, "time.monotonic() - self._written >= SECONDS", "False"),
+    Mutant(
+        "the norm before clipping is of one",
+        WATCH,
+        "detach() for p in self._params",
+        "detach() for p in self._params[:1]",
+    ),
+    Mutant(
+        "who no longer arrives is waited for",
+        WATCH,
+        "        self._told = None\n        self._raw_hooks",
+        "        self._raw_hooks",
+    ),
+    Mutant("a large model is measured at each step", "doctor/observer.py", "self.run.count >= CLOSELY", "False"),
     # moments in fewer bits
     Mutant(
         "a narrow moment is rounded to nearest",

@@ -550,9 +550,8 @@ class Stepper:
         return Last(norm, 1.0 if coefficient > 1 else coefficient)
 
     def measure(self, every: int) -> None:
-        """Have telemetry from the next step on, if there is none yet, and then at every how many steps."""
-        if not self.tail.telemetry:
-            self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
+        """Have telemetry of the next step, and from then on of every so many-th."""
+        self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
 
     def _measures(self) -> bool:
         """Whether this step is one that measures."""

@@ -1,17 +1,22 @@
 """The log of a run: cut anywhere, gone on with, thinned, replayed; and what else gets the numbers."""
 
+import errno
+import gc
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adamas.cli import main
-from adamas.doctor import Doctor, replay
-from adamas.doctor.journal import Journal, lines
+from adamas.doctor import Doctor, journal, replay
+from adamas.doctor.journal import HELD, Journal, lines
 from adamas.doctor.run import COLUMNS
 from adamas.errors import InputError
 from tests.doctor.histories import falling, told
@@ -57,16 +62,108 @@ def test_replayed_it_finds_what_was_found(tmp_path: Path) -> None:
     assert live and [(finding.code, finding.step) for finding in diagnosis.findings] == live
 
 
-def test_a_killed_process_loses_no_line(tmp_path: Path) -> None:
+TRAINING = """
+import os, signal, sys
+import numpy as np
+import adamas.numpy
+from adamas.doctor import Doctor
+
+theta = np.full(50, 3.0)
+opt = adamas.numpy.AdamW(theta, lr=1e-2)
+doctor = Doctor(opt, log=sys.argv[1])
+step = 0
+
+def train(steps):
+    global step
+    for step in range(step + 1, step + 1 + steps):
+        loss = float(theta @ theta)
+        opt.step(2 * theta)
+        doctor.observe(loss)
+"""
+
+
+def test_a_training_that_is_killed_loses_the_steps_that_wait_and_no_more(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    code = (
-        "import os, sys; from adamas.doctor import Doctor\n"
-        "doctor = Doctor(log=sys.argv[1])\n"
-        "for t in range(25): doctor.observe(1.0)\n"
-        "os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert replay(path)[0].count == 25
+    code = TRAINING + "while True:\n    train(50)\n    print(step, flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) < 1000:
+            pass
+        process.kill()
+        told = max(map(int, process.stdout.read().split()), default=1000)
+    assert process.returncode == -signal.SIGKILL
+    run, _ = replay(path)
+    assert run.count == run.step >= told - HELD
+    assert np.isfinite(run.history.rows[:, 3:6]).all()
+
+
+def test_a_training_that_is_killed_in_the_middle_of_a_line_is_read_up_to_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.jsonl"
+    code = f"""{TRAINING}
+def cut(file, text):
+    write(file, text[: text.rindex(b"loss")])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+train(100)
+write, os.write = os.write, cut
+train(100)
+"""
+    process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    text = path.read_text()
+    assert text.endswith(',"') or text.endswith('{"')
+    whole = [json.loads(line) for line in text.splitlines()[:-1]]
+    assert list(lines(path)) == whole
+    last = whole[-1]["step"]
+    assert 100 <= last < 100 + HELD
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", str(path), "--json"])
+    assert ended.value.code == 0 and json.loads(capsys.readouterr().out)["steps"] == last
+    with Doctor(log=path) as again:
+        again.observe(1.0)
+    assert replay(path)[0].step == last + 1
+
+
+def test_steps_wait_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SECONDS", 0.0)
+    doctor = Doctor(log=tmp_path / "run.jsonl")
+    for step in range(1, 4):
+        doctor.observe(1.0)
+        assert replay(tmp_path / "run.jsonl")[0].step == step
+    doctor.close()
+
+
+def test_who_closes_nothing_loses_nothing(tmp_path: Path) -> None:
+    code = TRAINING + "train(25)\nif os.fork() == 0:\n    train(1)\nelse:\n    os.wait()"
+    subprocess.run([sys.executable, "-c", code, str(path := tmp_path / "run.jsonl")], check=True)
+    assert [line["step"] for line in lines(path) if "loss" in line] == [*range(1, 27)]
+    Doctor(log=(path := tmp_path / "dropped.jsonl")).observe(1.0)
+    gc.collect()
+    assert replay(path)[0].count == 1
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.jsonl"
+    doctor = Doctor(log=path)
+    write = os.write
+
+    def full(file: int, text: bytes) -> int:
+        if len(text) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, text[:-9])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            for _ in range(HELD):
+                doctor.observe(1.0)
+    assert path.read_bytes().endswith(b"}\n")
+    doctor.observe(2.0)
+    doctor.close()
+    run, _ = replay(path)
+    assert run.history.rows[-1, 1] == 2.0 and run.history.rows[:, 0].tolist() == [*range(1, run.step + 1)]
 
 
 def test_it_stays_below_its_limit_and_keeps_what_matters(tmp_path: Path) -> None:

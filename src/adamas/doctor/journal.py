@@ -1,16 +1,23 @@
-"""A run as a file of JSON lines: written as it goes, so that a kill loses a line at most; read back, or replayed.
+"""A run as a file of JSON lines: written as it goes, and whole lines only; read back, or replayed.
+
+Steps wait a little to be written together: a kill loses those that were observed within one second, `HELD` at most.
+All else is written at once, with the steps before it.
 
 The first line is ``{"doctor": 1, "setup": {…}}``. After it every line has a ``step`` and one of: the numbers of that
 step, a validation (``val_loss``), ``settings``, a ``fact`` with its ``value``, a ``sample`` of each tensor, ``opened``,
 or ``cleared``. A number that is not finite is a string, "nan" or "inf", since JSON has none.
 """
 
+import atexit
 import json
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakSet
 
 import numpy as np
 
@@ -21,6 +28,9 @@ VERSION = 1
 
 #: Bytes above which a journal is thinned: every second line of a step goes.
 LIMIT = 32 * 2**20
+
+#: Steps that wait to be written, at most, and seconds after which they no longer do.
+HELD, SECONDS = 64, 1.0
 
 
 class Journal:
@@ -37,7 +47,9 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], limit: int = LIMIT) -> None:
         self.path, self._limit = Path(path), limit
-        self._stride, self._steps = 1, 0
+        self._file, self._stride, self._steps = -1, 1, 0
+        self._waiting: list[Sequence[float]] = []
+        self._written = -math.inf
         if not self.path.parent.is_dir():
             raise InputError(f"There is no folder {self.path.parent} for the log {self.path.name}: make it first.")
         self._size = 0
@@ -45,31 +57,41 @@ class Journal:
             self._size = _whole(self.path)
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
         os.ftruncate(self._file, self._size)
+        _OPEN.add(self)
 
     def begin(self, setup: Mapping[str, Any]) -> None:
         """The first line; where the run is gone on with, a setup more."""
         self.put({"doctor": VERSION, "setup": setup})
 
     def put(self, line: Mapping[str, Any]) -> None:
-        """A line."""
-        self._write((json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n").encode())
+        """A line, written at once."""
+        self._write(json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n")
 
     def step(self, row: Sequence[float]) -> None:
         """The numbers of a step, as `adamas.doctor.run.COLUMNS` has them; one whose loss is not finite always stays."""
         self._steps += 1
         if self._steps % self._stride and math.isfinite(row[1]):
             return
-        parts = [f'"step":{int(row[0])}']
-        for name, value in zip(COLUMNS[1:], row[1:], strict=True):
-            if value - value == 0:
-                parts.append(f'"{name}":{value:.9g}')
-            elif name == "loss" or value == value:  # NaN says elsewhere that there is none
-                parts.append(f'"{name}":"{value}"')
-        self._write(("{" + ",".join(parts) + "}\n").encode())
+        self._waiting.append(row)
+        if len(self._waiting) >= HELD or time.monotonic() - self._written >= SECONDS:
+            self._write()
 
-    def _write(self, line: bytes) -> None:
-        os.write(self._file, line)
-        self._size += len(line)
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            self._write()
+
+    def _write(self, last: str = "") -> None:
+        self._written = time.monotonic()
+        text, begun = ("".join(map(_line, self._waiting)) + last).encode(), self._size
+        try:
+            while self._size < begun + len(text):
+                self._size += os.write(self._file, text[self._size - begun :])
+        except BaseException:  # a full disk, Ctrl-C: no half line is left to be written on
+            self._size = begun
+            os.ftruncate(self._file, begun)
+            raise
+        self._waiting = []
         if self._size > self._limit:
             self._thin()
 
@@ -100,8 +122,42 @@ class Journal:
     def close(self) -> None:
         """No more lines."""
         if self._file >= 0:
+            self.flush()
             os.close(self._file)
             self._file = -1
+
+    __del__ = close
+
+
+#: Those of this process that may have steps waiting: written before it ends, and before it forks, or both would.
+_OPEN: WeakSet[Journal] = WeakSet()
+
+
+def _flush() -> None:
+    for each in list(_OPEN):
+        each.flush()
+
+
+atexit.register(_flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_flush)
+
+
+#: Which columns a step tells -> how its line is written.
+_TEMPLATES: dict[tuple[bool, ...], str] = {}
+
+
+def _line(row: Sequence[float]) -> str:
+    """The line of a step: NaN says that a number was not told, except of the loss."""
+    told = tuple([True, True, *(value == value for value in row[2:])])
+    template = _TEMPLATES.get(told)
+    if template is None:
+        names = [f'"{name}":%.9g' for name in compress(COLUMNS[1:], told[1:])]
+        template = _TEMPLATES[told] = f'{{"step":%d,{",".join(names)}}}\n'
+    line = template % tuple(compress(row, told))
+    for word in ("nan", "inf", "-inf"):
+        line = line.replace(f":{word}", f':"{word}"')
+    return line
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,9 @@ from adamas.hyperparameters import whole
 #: Steps between two examinations: this many at first, and later a part of those that were made.
 OFTEN, PART = 10, 8
 
+#: Numbers in a model above which measuring is a burden; steps that are measured all the same; at every how many later.
+LARGE, CLOSELY, SELDOM = 1 << 20, 20, 8
+
 
 class Doctor:
     """Watches a run.
@@ -32,7 +35,8 @@ class Doctor:
         to: what gets the numbers too, or a list: a SummaryWriter, something with ``log(dict, step=…)``, or a function
             of a dict and the step.
         say: called with a line whenever a finding is opened or cleared.
-        every: measure at every how many steps, where an optimizer measures.
+        every: measure at every how many steps, where an optimizer measures. None: at each; of more than 2²⁰ numbers,
+            for which it takes half as long as the step itself, at each of the first 20 and then at every eighth.
 
     Raises:
         InputError: for a value that cannot be.
@@ -48,13 +52,13 @@ class Doctor:
         log: str | os.PathLike[str] | None = None,
         to: Any = None,
         say: Callable[[str], Any] | None = None,
-        every: int = 1,
+        every: int | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.run = Run()
         self.run.setup["steps"] = None if steps is None else whole("steps", steps, 1)
         self.run.setup["classes"] = None if classes is None else whole("classes", classes, 1)
-        self.every = whole("every", every, 1)
+        self.every = 1 if every is None else whole("every", every, 1)
         self._given = dict(settings or {})
         self._diagnosis = Diagnosis(KINDS)
         self._next, self._stale = OFTEN, False
@@ -63,15 +67,17 @@ class Doctor:
         trackers = cast(Sequence[Any], to) if isinstance(to, list | tuple) else [] if to is None else [to]
         self._to: list[Tracker] = [tracker(each) for each in trackers]
         self._begun = time.monotonic()
-        self._measured: Any = None  # the telemetry of the last step, if it measured
+        self._measured: Any = None  # the telemetry of the last step that measured
         self._journal: journal.Journal | None = None
         if log is not None:
             self._resume(log)
             self._journal = journal.Journal(log)
-        stepper = getattr(optimizer, "_stepper", None)
-        if stepper is not None:
-            stepper.measure(self.every)
         self._setup()
+        stepper = getattr(optimizer, "_stepper", None)
+        self._eases = False  # whether to measure more rarely before long
+        if stepper is not None and not stepper.tail.telemetry:
+            stepper.measure(self.every)
+            self._eases = every is None and sum(self.run.setup.get("sizes", ())) > LARGE
         self._read_settings()
         if self._journal is not None:
             self._journal.begin(self.run.setup)
@@ -89,8 +95,9 @@ class Doctor:
 
     def _setup(self) -> None:
         """Find out what does not change."""
-        sizes = [len(group["params"]) for group in getattr(self.optimizer, "param_groups", [])]
-        self.run.setup.setdefault("names", [f"parameter {i}" for i in range(sum(sizes))])
+        params = [p for group in getattr(self.optimizer, "param_groups", []) for p in group["params"]]
+        self.run.setup.setdefault("names", [f"parameter {i}" for i in range(len(params))])
+        self.run.setup.setdefault("sizes", [math.prod(p.shape) for p in params])
 
     def _read_settings(self) -> None:
         """The hyperparameters as they are now, from the first group."""
@@ -146,6 +153,9 @@ class Doctor:
             if row[3] != row[3]:  # what comes to the step is what clipping leaves
                 row[3] = min(row[6], self.run.settings.get("clip_grad_norm") or math.inf)
             self.run.add(row)
+            if self._eases and self.run.count >= CLOSELY:
+                self.optimizer._stepper.measure(SELDOM)
+                self._eases = False
             if tensors is not None:
                 self._sample(tensors)
             self._stale = True
@@ -179,9 +189,9 @@ class Doctor:
         if self.run.settings.get("clip_grad_norm"):
             row[7] = last.clip_coef
         telemetry = last.telemetry
-        self._measured = telemetry
         if telemetry is not None:
-            row[4], row[5] = telemetry.totals[1:]
+            self._measured = telemetry
+            _, row[4], row[5] = telemetry.totals
 
     def _validated(self, val_loss: Any, val_accuracy: Any, train_loss: Any) -> None:
         row = [float(self.run.step), number("val_loss", val_loss)]
@@ -210,7 +220,7 @@ class Doctor:
 
     def _look(self) -> None:
         """Before an examination: what is only looked at now and then."""
-        telemetry = self._measured
+        telemetry, self._measured = self._measured, None
         if telemetry is not None:
             self._sample({name: getattr(telemetry, name) for name in TENSORS})
         before = dict(self.run.settings)

@@ -87,7 +87,7 @@ class Doctor(doctor.Doctor):
         log: str | os.PathLike[str] | None = None,
         to: Any = None,
         say: Callable[[str], Any] | None = None,
-        every: int = 1,
+        every: int | None = None,
         probe_every: int = 25,
     ) -> None:
         if not isinstance(model, nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -101,8 +101,10 @@ class Doctor(doctor.Doctor):
         self._before: list[Tensor] | None = None  # θ before a step that is looked at
         self._row: tuple[float, ...] = (math.nan, math.nan, math.nan)  # ‖g‖, ‖Δθ‖, ‖θ‖ of the last step
         self._tensors: dict[str, Any] | None = None
-        self._raw: dict[int, float] = {}
+        self._raw = math.nan
         self._raw_hooks: list[Any] = []
+        self._told: Tensor | None = None  # a parameter whose gradient told that a backward pass was on its way
+        self._passing = False  # whether one is
         self._mode: _Probe | None = None
         self._forwards = self._backwards = self._evals = 0
         self._trained_mode = ""  # what was at work in an evaluation in training mode
@@ -256,8 +258,7 @@ class Doctor(doctor.Doctor):
             return
         if not self._closely():
             if sum(g.numel() for g in gradients) <= 1_000_000:
-                norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-                self._row = float(torch.linalg.vector_norm(torch.stack([n.float() for n in norms]))), math.nan, math.nan
+                self._row = _norm(gradients), math.nan, math.nan
             return
         self._before = [_some(p.detach()).clone() for p in self._params]
 
@@ -294,25 +295,32 @@ class Doctor(doctor.Doctor):
     # ‖g‖ before the loop clips: hooks for one step, on the parameters themselves.
 
     def _watch_raw(self) -> None:
-        self._raw = {}
+        params = self._params if self._told is None else [self._told]
+        self._told = None
         self._raw_hooks = [
-            p.register_post_accumulate_grad_hook(self._note_raw) for p in self._params if p.requires_grad and p.is_leaf
+            p.register_post_accumulate_grad_hook(self._arrived) for p in params if p.requires_grad and p.is_leaf
         ]
 
-    def _note_raw(self, p: Tensor) -> None:
-        if p.grad is not None and not p.grad.is_sparse:
-            self._raw[id(p)] = float(torch.linalg.vector_norm(p.grad.detach(), dtype=torch.float32))
+    def _arrived(self, p: Tensor) -> None:
+        """A gradient is there: at the end of this backward pass they all are."""
+        self._told = p
+        if not self._passing:
+            self._passing = True
+            torch.autograd.Variable._execution_engine.queue_callback(self._note_raw)  # pyright: ignore
+
+    def _note_raw(self) -> None:
+        self._passing = False
+        gradients = [p.grad.detach() for p in self._params if p.grad is not None and not p.grad.is_sparse]
+        if gradients:
+            self._raw = _norm(gradients)
 
     def _take_raw(self) -> float:
         for hook in self._raw_hooks:
             hook.remove()
         self._raw_hooks = []
-        if not self._raw:
-            return math.nan
-        norm = math.sqrt(sum(value * value for value in self._raw.values()))
+        norm, self._raw = self._raw, math.nan
         scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
-        self._raw = {}
-        return norm / scale if norm == norm else math.inf
+        return norm / scale
 
     # A step.
 
@@ -326,8 +334,7 @@ class Doctor(doctor.Doctor):
             others: ``val_loss``, ``val_accuracy``, ``train_loss``, ``step``.
         """
         if loss is not None:
-            if isinstance(loss, Tensor):
-                loss = loss.detach()
+            loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
             if batch is not None and self._labels.batches < BATCHES:
                 self._labels.add(batch, self._seen)
             if self._raw_hooks and grad_norm is None:
@@ -339,8 +346,8 @@ class Doctor(doctor.Doctor):
             self._evals, self._trained_mode = 0, ""
         first = loss is not None and self._count < 0
         before = self.run.step
-        if loss is not None:
-            self._passes(number("loss", loss))
+        if loss is not None and self._output:
+            self._passes(loss)
         super().observe(loss, grad_norm=grad_norm, **others)
         if loss is None:
             return
@@ -355,7 +362,7 @@ class Doctor(doctor.Doctor):
         """How many backward passes made this step, and whether their losses were divided."""
         seen, passes = self._output, self._backwards
         self._output = {}
-        if not seen or passes < 2 or not math.isfinite(loss) or loss <= 0:
+        if passes < 2 or not math.isfinite(loss) or loss <= 0:
             return
         if seen["rows"] <= 1e-3 * seen["sum"]:  # p − y adds up to 0: a cross-entropy of logits
             # A mean over samples of 2(1 − p), and by convexity no more than 2(1 − exp(−loss)).
@@ -510,20 +517,23 @@ class _Inputs:
         """Note some of a batch's numbers, to know it again."""
         if x is None or self.settled:
             return
-        rows = x.detach().reshape(len(x), -1) if x.ndim else x.detach().reshape(1, 1)
-        mark = tuple(rows[:16].double().sum(1).tolist())  # single numbers of an image are the same in most
         self._at += 1
+        rows = x.detach().reshape(len(x), -1)[:16] if x.ndim else x.detach().reshape(1, 1)
+        if self.epoch == 0 and len(self._marks) == 64:  # enough to know the beginning by; now it may come again
+            if rows.dtype != self._first.dtype or rows.device != self._first.device or not rows.equal(self._first):
+                self.settled = self._at > 20_000
+                return
+        mark = tuple(rows.double().sum(1).tolist())  # single numbers of an image are the same in most
         if len(self._marks) < 64:
             self._marks.append(mark)
         if self._at == 1:
+            self._first = rows.clone()
             return
         if self.epoch == 0:
             if mark == self._marks[0]:
                 self._begun = self._at - 1
                 self.epoch = -1  # to be seen by the next ones
                 self.settled = self._begun < 2  # the same batch each time: all of the data
-            elif self._at > 20_000:
-                self.settled = True
             return
         i = self._at - 1 - self._begun
         if i >= min(self._begun, len(self._marks), 8):
@@ -636,6 +646,13 @@ def _some(a: Tensor) -> Tensor:
     if a.numel() <= ELEMENTS:
         return a.reshape(-1)
     return a.reshape(-1)[:: a.numel() // ELEMENTS] if a.is_contiguous() else a[0].reshape(-1)
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    """The norm of all together; infinite where it is NaN."""
+    norms = torch._foreach_norm(tensors, 2, dtype=torch.float32)  # pyright: ignore[reportPrivateImportUsage]
+    norm = float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
+    return norm if norm == norm else math.inf
 
 
 def _peek(state: Any) -> Mapping[str, Any]:

@@ -3,10 +3,19 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import usual_clip
-from adamas.doctor.run import Look, median
+from adamas.doctor.run import Floats, Look, median
+
+
+def before(norms: Floats, at: NDArray[np.intp]) -> Floats:
+    """The median of up to 50 norms before each of some places."""
+    padded = np.concatenate([np.full(50, math.inf), norms])
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 50)[at], axis=1)
+    there, rows = np.minimum(at, 50), np.arange(len(at))
+    return (windows[rows, (there - 1) // 2] + windows[rows, there // 2]) / 2
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -23,11 +32,10 @@ def examine(look: Look, standing: bool) -> Found | None:
     usual = median(norms)
     # Against the 50 before it, since gradients of a run that converges fall by themselves, and a burst takes several
     # steps to build up; and above those of the beginning, since a hard batch late in such a run does no harm.
-    padded = np.concatenate([np.full(45, math.nan), norms[:-1]])
-    before = np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, 50), axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        jumps = norms[5:] / before
-    bursts = (jumps > 10) & (norms[5:] > 3 * median(norms[:9]))
+    candidates = 5 + np.flatnonzero(norms[5:] > max(3 * median(norms[:9]), 10 * float(norms.min())))
+    with np.errstate(divide="ignore"):
+        jumps = norms[candidates] / before(norms, candidates)
+    bursts = jumps > 10
     highest = float(np.max(jumps, where=bursts, initial=0.0))
     burst = highest > (50 if recurrent else 100)
     constantly = recurrent and usual > 100
