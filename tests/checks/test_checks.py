@@ -1,6 +1,7 @@
 """Every check has somebody sick, in whom it finds the illness, and somebody healthy, in whom it does not."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from adamas import recipes
 from adamas.schedules import cosine, warmup
 from adamas.torch import decay_groups, preflight
 from adamas.torch.checks.checks import CHECKS
+
+OBSERVE = sys.modules["adamas.torch.checks.observe"]  # whose function of the same name hides it
 
 ROWS, FEATURES, CLASSES, STEPS = 512, 10, 4, 500
 
@@ -516,7 +519,8 @@ def root(out):
     [(code, *scene) for code, scenes in SCENES.items() for scene in scenes],
     ids=[f"{code}-{i}-{scene[0]}" for code, scenes in SCENES.items() for i, scene in enumerate(scenes)],
 )
-def test_check(code, status, make, evidence):
+def test_check(monkeypatch, code, status, make, evidence):
+    monkeypatch.setattr(OBSERVE, "PATIENCE", 60.0)  # seconds: however slow the machine is
     torch.manual_seed(0)
     result = preflight(**make())[code]
     assert result.status == status and evidence in f"{result.evidence} {result.remedy}", result
@@ -553,3 +557,11 @@ def test_a_schedule_too_long_to_be_followed_step_by_step():
     assert preflight(**training(**arguments, schedule=made))["P17"].evidence == report["P17"].evidence
     report = preflight(**training(**arguments, schedule=lambda o: lr_scheduler.StepLR(o, 10**6)))
     assert report["P17"].status == "skip" and "for lack of time" in report["P17"].evidence
+
+
+def test_a_trial_cut_short_does_not_judge(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(OBSERVE, "PATIENCE", 0.0)
+    result = preflight(**training(loss_fn=wrong_rows))["P13"]
+    assert result.status == "skip" and "11 were made of 50" in result.evidence, result
+    assert preflight(**training())["P13"].status == "pass"  # what was learnt in eleven steps was learnt

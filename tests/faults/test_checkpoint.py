@@ -208,7 +208,7 @@ class TorchRun:
 @pytest.mark.parametrize("Run", [NumpyRun, TorchRun])
 def test_a_fresh_process_goes_on_with_the_same_bits(Run: type[NumpyRun] | type[TorchRun], tmp_path: Path) -> None:
     if Run is TorchRun:
-        pytest.importorskip("torch", reason="a run with torch")
+        torch = pytest.importorskip("torch", reason="a run with torch")
     whole = Run()
     whole.train(0, 20)
     expected = whole.bits()
@@ -221,6 +221,7 @@ def test_a_fresh_process_goes_on_with_the_same_bits(Run: type[NumpyRun] | type[T
     code = f"""
 from adamas import checkpoint
 from tests.faults.test_checkpoint import {Run.__name__}
+{"" if Run is NumpyRun else f"import torch; torch.set_num_threads({torch.get_num_threads()})  # for the same sums"}
 run = {Run.__name__}()
 run.train(0, 2)  # what is loaded over has a past of its own
 run.train(checkpoint.load({str(tmp_path)!r}, **run.parts), 20)

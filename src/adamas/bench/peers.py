@@ -10,7 +10,9 @@ the others stands the fastest composition that torch offers, and in optax one ji
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -147,7 +149,9 @@ class _Optax(Runner):
         if os.environ.get("PJRT_NPROC") != threads:
             os.environ["PJRT_NPROC"] = threads
             import_module("jax.extend.backend").clear_backends()
-        self.jax.config.update("jax_enable_x64", True)
+        # JAX has no float64 until it is told to; told so for good, it would be another one for the rest of the process.
+        wide = any(t.dtype == torch.float64 for t in start)
+        self.numbers: Callable[[], Any] = partial(self.jax.enable_x64, True) if wide else nullcontext
         optax: Any = import_module("optax")
         rule = optax.adamw(LR, b1=BETAS[0], b2=BETAS[1], eps=EPS, weight_decay=DECAY)
         if tail:
@@ -155,7 +159,8 @@ class _Optax(Runner):
         self.source, self.tail = gradients, tail
         self.params = self._arrays(start)
         self.averages = self._arrays(start) if tail else []
-        self.state = rule.init(self.params)
+        with self.numbers():
+            self.state = rule.init(self.params)
         self.count = 0
         self.refill()
 
@@ -169,7 +174,8 @@ class _Optax(Runner):
 
     def _arrays(self, tensors: Tensors) -> list[Any]:
         jnp = self.jax.numpy
-        return [jnp.array(jnp.from_dlpack(t), copy=True) for t in tensors]
+        with self.numbers():
+            return [jnp.array(jnp.from_dlpack(t), copy=True) for t in tensors]
 
     def refill(self) -> None:
         self.grads = self.jax.block_until_ready(self._arrays(self.source))
@@ -177,9 +183,10 @@ class _Optax(Runner):
     def step(self) -> None:
         self.count += 1
         weight = self.jax.numpy.float32(1 - min(AVERAGE, (1 + self.count) / (10 + self.count)))
-        self.params, self.state, self.averages = self.jax.block_until_ready(
-            self.jitted(self.params, self.state, self.averages, self.grads, weight)
-        )
+        with self.numbers():
+            self.params, self.state, self.averages = self.jax.block_until_ready(
+                self.jitted(self.params, self.state, self.averages, self.grads, weight)
+            )
 
     def results(self) -> list[Tensor]:
         return [torch.from_dlpack(p) for p in (*self.params, *self.averages)]
