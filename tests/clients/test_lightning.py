@@ -1,10 +1,12 @@
 """Lightning: automatic and manual optimization, clipping, accumulation, precisions, a resumed run; and Fabric."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the torch front")
 L = pytest.importorskip("lightning", reason="Lightning's Trainer")
 
+import adamas.doctor  # noqa: E402
 import adamas.torch  # noqa: E402
 
 STEPS, CLIP = 8, 0.5
@@ -18,7 +20,9 @@ pytestmark = [
 
 
 class Module(L.LightningModule):
-    """A regression; ``make`` makes the optimizer from groups."""
+    """A regression; ``make`` makes the optimizer from groups, whose η falls over so many steps."""
+
+    length = STEPS
 
     def __init__(self, make):
         super().__init__()
@@ -34,7 +38,7 @@ class Module(L.LightningModule):
         matrices = [p for p in self.parameters() if p.ndim > 1]
         others = [p for p in self.parameters() if p.ndim <= 1]
         opt = self.make([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}])
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, STEPS)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, self.length)
         return {"optimizer": opt, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -63,6 +67,7 @@ class Manual(Module):
             closure()
             opt.step()
             self.lr_schedulers().step()
+        return 2 * loss.detach()
 
 
 class ManualWithClosure(Manual):
@@ -247,3 +252,62 @@ def test_our_early_stopping_wants_its_value_logged(tmp_path):
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, callbacks=[stopper.lightning_callback("val_loss")], **options)
     with pytest.raises(ValueError, match="The module has not logged 'val_loss': it has value"):
         trainer.fit(module, loader(), loader())
+
+
+def watched(folder, rate, kind=Module, **options):
+    """15 epochs of 8 batches, which are 4 steps."""
+    module = kind(lambda groups: adamas.torch.AdamW(groups, lr=rate))
+    module.length = 15 * STEPS // 2
+    callback = adamas.torch.Doctor.lightning_callback("value", log=folder / f"{rate}.jsonl", **options)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=15,
+        accumulate_grad_batches=2 if module.automatic_optimization else 1,
+        callbacks=[callback],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, shuffled(), loader() if kind is Logs else None)
+    return callback.doctor, trainer
+
+
+def shuffled():
+    return torch.utils.data.DataLoader(loader().dataset, batch_size=4, shuffle=True)
+
+
+class Logs(Module):
+    def validation_step(self, batch, index):
+        self.log("value", super().training_step(batch, index))
+
+
+@pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
+@pytest.mark.parametrize("kind", [Logs, Manual])
+def test_our_doctor(kind, tmp_path):
+    doctor, trainer = watched(tmp_path, 0.02, kind)
+    steps = 15 * STEPS // 2
+    assert [finding.code for finding in doctor.findings if finding.severity != "note"] == []
+    assert doctor.run.history.rows[:, 0].tolist() == [*range(1, steps + 1)] and trainer.global_step == steps
+    assert np.isfinite(doctor.run.history.rows[:, 1:6]).all()
+    if kind is Logs:
+        assert doctor.run.setup["steps"] == steps
+        assert doctor.run.validations.rows[:, 0].tolist() == [*range(STEPS // 2, steps + 1, STEPS // 2)]
+    assert doctor.run.facts["inputs"]["batches"] > 10, "the network inside of the module is looked at"
+    assert adamas.doctor.replay(tmp_path / "0.02.jsonl")[0].count == steps
+    doctor, _ = watched(tmp_path, 10.0, kind)
+    assert doctor.findings[0].code == "D201"
+
+
+def test_our_doctor_wants_one_optimizer_and_the_loss(tmp_path):
+    class Two(Manual):
+        def configure_optimizers(self):
+            return [ours([*self.layers[0].parameters()]), ours([*self.layers[2].parameters()])]
+
+    class Silent(Manual):
+        def training_step(self, batch, index):
+            super().training_step(batch, index)
+
+    for kind, sentence in ((Two, "The module has 2 optimizers"), (Silent, "training_step has returned no loss")):
+        with pytest.raises(ValueError, match=sentence):
+            watched(tmp_path, 0.02, kind)

@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read at import: everything here 
 transformers = pytest.importorskip("transformers", reason="Hugging Face's Trainer")
 pytest.importorskip("accelerate", reason="Hugging Face's Trainer needs it")
 
+import adamas.doctor  # noqa: E402
 import adamas.torch  # noqa: E402
 
 STEPS, SAVED, PEAK, DECAY, CLIP = 8, 4, 0.02, 0.1, 0.5
@@ -155,3 +156,44 @@ def test_our_early_stopping(tmp_path):
 def test_our_early_stopping_wants_its_value_measured(tmp_path):
     with pytest.raises(ValueError, match="The evaluation has no 'eval_loss': it has eval_value"):
         stopped_early(tmp_path, metric="eval_loss")
+
+
+def watched(folder, rate, log=None, evaluate=False, **options):
+    """60 steps on sequences that count upwards, which are learned soon."""
+    model = make_model()
+    rows = [{"input_ids": torch.arange(i, i + 10) % 32, "labels": torch.arange(i, i + 10) % 32} for i in range(64)]
+    run = trainer(folder, model=model, optimizer_cls_and_kwargs=(adamas.torch.AdamW, {"lr": rate}))
+    run.train_dataset = run.eval_dataset = rows
+    run.args.max_steps, run.args.save_strategy, run.args.max_grad_norm = 60, "no", 0.0
+    if evaluate:
+        run.args.eval_strategy, run.args.eval_steps = transformers.trainer_utils.IntervalStrategy.STEPS, 20
+    callback = adamas.torch.Doctor.transformers_callback(log=log, **options)
+    run.add_callback(callback)
+    run.train()
+    return run, callback.doctor
+
+
+def test_our_doctor(tmp_path):
+    run, doctor = watched(tmp_path / "well", 3e-3, tmp_path / "run.jsonl", evaluate=True)
+    assert [finding.code for finding in doctor.findings if finding.severity != "note"] == []
+    steps = doctor.run.history.rows
+    told = [row["loss"] for row in run.state.log_history if "loss" in row]
+    assert steps[:, 0].tolist() == list(range(1, 61)) and doctor.run.setup["steps"] == 60
+    torch.testing.assert_close(torch.tensor(steps[:, 1]), torch.tensor(told, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    assert doctor.run.validations.rows[:, 0].tolist() == [20, 40, 60]
+    assert doctor.run.facts["accumulation"]["passes"] == 2
+    assert not run.model._forward_hooks
+    log, _ = adamas.doctor.replay(tmp_path / "run.jsonl")
+    assert log.count == 60
+
+    _, doctor = watched(tmp_path / "ill", 1.0)
+    assert doctor.findings[0].code == "D201" and doctor.findings[0].remedy.settings["lr"] < 0.3
+
+
+def test_our_doctor_wants_the_models_loss(tmp_path):
+    run = trainer(tmp_path, compute_loss_func=lambda output, labels, **_: output.logits.square().mean())
+    run.add_callback(adamas.torch.Doctor.transformers_callback())
+    plain = type(run.model).forward
+    run.model.forward = lambda input_ids=None, **_: plain(run.model, input_ids=input_ids)
+    with pytest.raises(ValueError, match="The model's output has no loss"):
+        run.train()

@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,10 @@ from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
 from adamas.state import State
 from adamas.torch.roles import NORMS, roles
+
+if TYPE_CHECKING:
+    from adamas.torch.lightning import DoctorCallback as LightningCallback
+    from adamas.torch.transformers import DoctorCallback as TrainerCallback
 
 #: Training batches whose inputs and labels are looked at, from the first on.
 BATCHES = 100
@@ -170,8 +174,10 @@ class Doctor(doctor.Doctor):
         )
         if half := [name for name, p in named.items() if p.dtype == torch.float16]:
             self.note("half", f"{len(half)} parameters")
-        sampler = getattr(data, "sampler", None)
-        if isinstance(sampler, SequentialSampler) and len(data) > 1:
+        order = data
+        while (inner := getattr(order, "batch_sampler", None)) is not None:  # then its own sampler goes unused
+            order = inner
+        if isinstance(getattr(order, "sampler", None), SequentialSampler) and len(data) > 1:
             self.note("order", {"sampler": "SequentialSampler"})
         self._look_ahead()
 
@@ -214,7 +220,8 @@ class Doctor(doctor.Doctor):
             elif not self._seen.settled:
                 self._seen.mark(_first(args) if args else _first(kwargs))
             if self.run.count < 5 or self.run.count + 1 >= self._next:
-                tensor = _first(output)
+                # A loss that the model has computed itself says nothing of how it was divided.
+                tensor = next((each for each in _tensors(output) if each.ndim), None)
                 if tensor is not None and tensor.requires_grad:
                     if tensor.dtype == torch.float16:
                         self.note("half", "the model's outputs")
@@ -444,6 +451,33 @@ class Doctor(doctor.Doctor):
         if held > 0 and count and late > 0:
             corrected = held / (1 - self.run.settings["beta2"] ** count)
             self.note("amsgrad", float(f"{math.sqrt(corrected) / late:.3g}"))
+
+    @staticmethod
+    def transformers_callback(**options: Any) -> "TrainerCallback":
+        """For ``Trainer(callbacks=[…])`` of Hugging Face: a doctor from the beginning of `train` to its end.
+
+        The losses are those that the model computes from its labels. The callback has the doctor as ``doctor``.
+
+        Args:
+            options: of the doctor; model, optimizer, schedule, steps, loader and clipping are the Trainer's.
+        """
+        from adamas.torch.transformers import DoctorCallback
+
+        return DoctorCallback(options)
+
+    @staticmethod
+    def lightning_callback(monitor: str = "val_loss", **options: Any) -> "LightningCallback":
+        """For ``Trainer(callbacks=[…])`` of Lightning: a doctor from the beginning of the fit to its end.
+
+        The callback has the doctor as ``doctor``.
+
+        Args:
+            monitor: under which name the module logs its validation loss, if it does.
+            options: of the doctor; model, optimizer, schedule, steps, loader, scaler and clipping are the Trainer's.
+        """
+        from adamas.torch.lightning import DoctorCallback
+
+        return DoctorCallback(monitor, options)
 
     def close(self) -> None:
         """The run is over: examine it once more, take the hooks away, and close the log."""

@@ -1,5 +1,6 @@
 """Callbacks for Lightning's Trainer."""
 
+import math
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -7,6 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from adamas.errors import InputError
 from adamas.stopping import EarlyStopping
+from adamas.torch.doctor import Doctor
 
 
 class StopCallback(Callback):
@@ -38,3 +40,65 @@ class StopCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.stopper.keep:
             self.stopper.restore()
+
+
+class DoctorCallback(Callback):
+    """See `adamas.torch.Doctor.lightning_callback`."""
+
+    def __init__(self, monitor: str, options: dict[str, Any]) -> None:
+        self.monitor, self.options = monitor, options
+        self.doctor: Doctor | None = None
+        self._losses: list[float] = []  # of the batches of a step
+        self._step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if len(trainer.optimizers) != 1:
+            raise InputError(f"The module has {len(trainer.optimizers)} optimizers: the doctor watches one.")
+        steps = trainer.estimated_stepping_batches
+        schedules = [each.scheduler for each in trainer.lr_scheduler_configs if each.interval == "step"]
+        clips = trainer.gradient_clip_val if trainer.gradient_clip_algorithm in (None, "norm") else None
+        known: dict[str, Any] = {
+            "steps": int(steps) if 0 < steps < math.inf else None,
+            "data": trainer.train_dataloader,
+            "schedule": schedules[0] if schedules else None,
+            "scaler": getattr(trainer.precision_plugin, "scaler", None),
+            "clip_grad_norm": clips or None,
+        }
+        options = {**known, **self.options}
+        if not trainer.is_global_zero:
+            options |= {"log": None, "to": None, "say": None}
+        # Lightning calls training_step, not the module: what that calls is seen where it is one network.
+        networks = [m for m in pl_module.children() if next(m.parameters(), None) is not None]
+        model = networks[0] if len(networks) == 1 else pl_module
+        self.doctor, self._step = Doctor(model, trainer.optimizers[0], **options), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.doctor is None:
+            return
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if loss is None:
+            raise InputError(
+                "training_step has returned no loss, by which the doctor knows how the training goes: return it, also "
+                "where you optimize by hand."
+            )
+        self._losses.append(loss.detach())
+        if trainer.global_step > self._step:
+            self._step = trainer.global_step
+            losses, self._losses = self._losses, []
+            # Lightning has divided each by the number of batches; by hand nobody has.
+            total = sum(losses) if pl_module.automatic_optimization else sum(losses) / len(losses)
+            self.doctor.observe(total, batch=batch, step=self._step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if self.doctor is not None and value is not None and not trainer.sanity_checking:
+            self.doctor.observe(val_loss=value)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.doctor is not None:
+            self.doctor.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
