@@ -98,6 +98,7 @@ class Doctor:
         params = [p for group in getattr(self.optimizer, "param_groups", []) for p in group["params"]]
         self.run.setup.setdefault("names", [f"parameter {i}" for i in range(len(params))])
         self.run.setup.setdefault("sizes", [math.prod(p.shape) for p in params])
+        self.run.setup.setdefault("kinds", ["weight" if len(p.shape) > 1 else "vector" for p in params])
 
     def _read_settings(self) -> None:
         """The hyperparameters as they are now, from the first group."""
