@@ -97,6 +97,23 @@ class Engine(Protocol):
         """What does all of these jobs, of its own `step` or all of its own `norm`, in as few calls as can be."""
         ...
 
+    def clip(
+        self, norms: Sequence[Any], steps: Sequence[Any], largest: float, scale: float
+    ) -> Callable[[], tuple[float, float]] | None:
+        """Have the steps hold down the norm that the norms' work will find, with nobody here waiting for it.
+
+        Args:
+            norms: what `together` has made of all norms; to be begun after this, as the steps are.
+            steps: what it has made of all steps.
+            largest: the largest norm that the gradients may have.
+            scale: what the gradients were multiplied by.
+
+        Returns:
+            Waits, and says the norm and what the gradients were multiplied by to hold it down. None where the steps
+            take the factor from their coefficients alone.
+        """
+        ...
+
 
 class Processor:
     """The CPU, by compiled C functions."""
@@ -115,6 +132,9 @@ class Processor:
 
     def together(self, jobs: Sequence[Any]) -> Sequence[Work]:
         return jobs
+
+    def clip(self, norms: Sequence[Any], steps: Sequence[Any], largest: float, scale: float) -> None:
+        return None
 
 
 class Task:

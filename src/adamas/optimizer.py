@@ -245,7 +245,6 @@ class Stepper:
     """Steps the parameters of one optimizer.
 
     Attributes:
-        last: what the last step says of itself.
         also: what a front changes together with a step that moves; it may be called again after an interruption.
     """
 
@@ -261,7 +260,7 @@ class Stepper:
         self.arrays = arrays
         self.tail = tail
         self.keys = dict(keys or {})
-        self.last = SILENT
+        self._last: Last | Callable[[], Last] = SILENT
         self.also: Callable[[], None] | None = None
         self._until_telemetry = 0  # steps
         self._lent = False  # whether the parameters hold their averages
@@ -269,6 +268,17 @@ class Stepper:
         self._advance, self._scatter = helper("advance", 4), helper("scatter", 3)
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
+
+    @property
+    def last(self) -> Last:
+        """What the last step says of itself; where a device has not told yet, whoever looks waits for it."""
+        if not isinstance(self._last, Last):
+            self._last = self._last()
+        return self._last
+
+    @last.setter
+    def last(self, last: Last) -> None:
+        self._last = last
 
     def __reduce__(self) -> Any:
         return Stepper, (self.rule, self.arrays, self.tail, self.keys)
@@ -334,16 +344,20 @@ class Stepper:
         """The step, with all that was looked at; ``skips`` where it is left out if a gradient is not finite."""
         self._gather(plan, grads)
         factor = 1 / scale
-        if self.tail.looks_first or skips:
-            self.last = self._look_first(plan, grads, scale, "skip" if skips else self.tail.nonfinite)
-            factor = self.last.clip_coef / scale
-            if self.last.skipped:
-                return
-        reported = self._measures()
+        reported = self._until_telemetry == 0 and bool(self.tail.telemetry)
         known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
         measured = reported or known is not None
-        results = self._prepare(plan, together, groups, params, grads, factor, measured)
         works = plan.works(measured)
+        if self.tail.looks_first or skips:
+            told = self._look_first(plan, works, grads, scale, "skip" if skips else self.tail.nonfinite)
+            self._last = told
+            if isinstance(told, Last):
+                factor = told.clip_coef / scale
+                if told.skipped:
+                    return
+        if self.tail.telemetry:
+            self._until_telemetry = (self.tail.telemetry if reported else self._until_telemetry) - 1
+        results = self._prepare(plan, together, groups, params, grads, factor, measured)
         for work in works:
             work.begin()
 
@@ -524,13 +538,21 @@ class Stepper:
             for original, stage in part.staged:
                 self.arrays.copy(original, stage)
 
-    def _look_first(self, plan: _Plan, grads: Sequence[Any], scale: float, nonfinite: str) -> Last:
-        """The norm of all gradients, and what follows from it."""
-        works = plan.works(None)
+    def _look_first(
+        self, plan: _Plan, steps: Sequence[Work], grads: Sequence[Any], scale: float, nonfinite: str
+    ) -> Last | Callable[[], Last]:
+        """The norm of all gradients, and what follows from it; or who will say so, once the device has found it."""
+        works, told, largest = plan.works(None), None, self.tail.clip_grad_norm
+        engine = plan.parts[0].engine
+        if nonfinite == "propagate" and largest is not None and engine is not None:
+            if all(part.engine is engine for part in plan.parts):
+                told = engine.clip(works, steps, largest, scale)
         for work in works:
             work.begin()
         for work in works:  # unbroken, or threads might be left at work on memory that goes
             unbroken(partial(work.run, self.arrays.crew))
+        if told is not None:
+            return lambda: Last(*told())
         squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
         norm = math.sqrt(sum(float(s.sum()) for s in squares)) / scale
         if not math.isfinite(norm) and nonfinite == "skip":
@@ -544,22 +566,14 @@ class Stepper:
                 f"The gradient of parameter {first} is not finite: nothing was changed; look into the loss, or give "
                 "nonfinite='skip' to leave such steps out."
             )
-        if self.tail.clip_grad_norm is None:
+        if largest is None:
             return Last(norm)
-        coefficient = self.tail.clip_grad_norm / (norm + 1e-6)  # torch's: a norm of 0 divides nothing
+        coefficient = largest / (norm + 1e-6)  # torch's: a norm of 0 divides nothing
         return Last(norm, 1.0 if coefficient > 1 else coefficient)
 
     def measure(self, every: int) -> None:
         """Have telemetry of the next step, and from then on of every so many-th."""
         self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
-
-    def _measures(self) -> bool:
-        """Whether this step is one that measures."""
-        if not self.tail.telemetry:
-            return False
-        measures = self._until_telemetry == 0
-        self._until_telemetry = (self.tail.telemetry if measures else self._until_telemetry) - 1
-        return measures
 
     def _report(self, plan: _Plan, last: Last, scale: float) -> Last:
         """What a measuring step says of itself."""

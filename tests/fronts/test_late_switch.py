@@ -377,12 +377,12 @@ def test_sparse_rows_go_on_and_a_scaler_too() -> None:
 def test_nothing_is_measured_before_it_is_asked_for_nor_after() -> None:
     opt = adamas.numpy.Adam(np.ones(3))
     opt.step(np.ones(3))
-    assert list(opt._stepper._plan.parts[0].tasks) == [False] and "sgd_gain" not in opt.param_groups[0]
+    assert list(opt._stepper._plan.parts[0].jobs) == [False] and "sgd_gain" not in opt.param_groups[0]
     opt = adamas.numpy.Adam(np.ones(3), late_switch=LateSwitch(at=1))
     opt.step(np.ones(3))
-    assert list(opt._stepper._plan.parts[0].tasks) == [True]
+    assert list(opt._stepper._plan.parts[0].jobs) == [True]
     opt.step(np.ones(3))
-    assert list(opt._stepper._plan.parts[0].tasks) == [False] and opt.last.telemetry is None
+    assert list(opt._stepper._plan.parts[0].jobs) == [False] and opt.last.telemetry is None
 
 
 # -- state dicts -------------------------------------------------------------------------------------------------------

@@ -246,6 +246,48 @@ def test_groups_share_a_launch(
         torch.testing.assert_close(p.cpu(), q, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize(("largest", "beyond"), [(1.0, True), (1e9, False)])
+def test_nobody_waits_for_the_norm(largest: float, beyond: bool, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, grads = tensors(4)
+    expected = by_numba(monkeypatch, "adamw", starts, grads, clip_grad_norm=largest)
+
+    def refused(job: Any) -> None:
+        raise AssertionError("the host looked")
+
+    monkeypatch.setattr(launching._Job, "results", property(refused))
+    params = [torch.nn.Parameter(start.clone().to(device)) for start in starts]
+    optimizer = adamas.torch.AdamW(params, clip_grad_norm=largest)
+    rows = [[None if g is None else g.clone().to(device) for g in row] for row in grads]
+    for k, row in enumerate(rows):
+        for p, g in zip(params, row, strict=True):
+            p.grad = g
+        if device == "cuda" and k == 3:  # plan and kernels are made
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            optimizer.step()
+        finally:
+            if device == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
+        if k == 0:
+            first = optimizer._stepper._last  # which nobody has asked yet
+    assert_same((params, optimizer), expected)
+    for row, said in ((grads[0], first()), (grads[3], optimizer.last)):
+        norm = float(torch.cat([g.double() for g in row]).norm())
+        assert said.grad_norm == pytest.approx(norm, rel=1e-12)
+        assert said.clip_coef == pytest.approx(largest / (norm + 1e-6) if beyond else 1, rel=1e-12)
+        assert not said.skipped and optimizer.last is optimizer.last
+
+
+def test_a_norm_that_is_not_finite_is_handed_on(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, grads = tensors()
+    grads[0][1][3] = np.inf
+    got = stepped("sgd", device, starts, grads[:1], clip_grad_norm=1.0, lr=0.1)
+    wanted = by_numba(monkeypatch, "sgd", starts, grads[:1], clip_grad_norm=1.0, lr=0.1)
+    for p, q in zip(got[0], wanted[0], strict=True):
+        np.testing.assert_array_equal(p.detach().cpu(), q.detach())
+    assert got[1].last == wanted[1].last == (np.inf, 0.0, False, None)
+
+
 def test_a_launch_made_again_changes_nothing(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     starts, grads = tensors()
     expected = stepped("adamw", device, starts, grads)

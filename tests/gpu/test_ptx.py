@@ -17,8 +17,8 @@ from adamas.kernel import launchable, select
 
 rule, aligned = adamas.rules()[sys.argv[1]], sys.argv[2] == "aligned"
 function = launchable("float32", False, ((select(rule, rule.defaults), (), aligned),))
-names = "addresses__ spans__ lines__ keys__ results__ tickets__ ticket__".split()
-types = dict(zip(names, "*i64 *i64 *fp64 *i64 *fp64 *i64 *i64".split()))
+names = "addresses__ spans__ lines__ factor__ keys__ results__ tickets__ ticket__".split()
+types = dict(zip(names, "*i64 *i64 *fp64 *fp64 *i64 *fp64 *i64 *i64".split()))
 hints = {(k,): [["tt.divisibility", 16]] for k in range(len(names))}
 source = ASTSource(function, types, {}, hints)
 options = {"num_warps": 4, "enable_fp_fusion": False}
@@ -26,6 +26,33 @@ made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 assert len(made.asm["cubin"]) > 1000
 print(made.asm["ptx"])
 """
+
+
+#: The same of the norm's kernel, over float32 and float16.
+NORM = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from adamas.kernel import norm_launchable
+
+function = norm_launchable((("float32", True), ("float16", False)))
+types = dict(zip("addresses spans results arrived asked said".split(), "*i64 *i64 *fp64 *i32 *fp64 *fp64".split()))
+options = {"num_warps": 4, "enable_fp_fusion": False}
+made = triton.compile(ASTSource(function, types, {}, {}), target=GPUTarget("cuda", 90, 32), options=options)
+assert len(made.asm["cubin"]) > 1000
+print(made.asm["ptx"])
+"""
+
+
+def test_the_last_program_sees_what_all_have_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    ran = subprocess.run([sys.executable, "-c", NORM], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    before, counted, after = re.split(r"(\batom\.[a-z.]*acq_rel[^\n]*\n)", ran.stdout)
+    assert ".gpu." in counted and "bar.sync" in before
+    assert re.search(r"\bst\.global.*b64", before), "each program's own sum is stored before it counts itself"
+    assert re.search(r"\bld\.global\.cg", after), "the others' sums are read where they were written, in no near cache"
+    assert "sqrt.rn.f64" in after and "div.rn.f64" in after
 
 
 @pytest.mark.parametrize(("rule", "aligned"), [("adamw", "aligned"), ("adamw", "not"), ("lpadam", "aligned")])

@@ -22,11 +22,17 @@ from adamas.tail import MEASURES
 
 #: Elements that a program computes at once, and most elements in its span.
 BLOCK, SPAN = 1024, 8192
+#: Spans whose sums are added up at once.
+SUMMED = 4096
 
 
 #: What a row of the table of spans says: variant, where the address of the tensor's first array lies, how far on that
 #: of the next does, first element, number of elements, where the coefficients begin, where the key lies.
 SPAN_ROW = 7
+
+
+#: The coefficient that a kernel does not take from its line.
+FACTOR = "grad_factor"
 
 
 class Variant(NamedTuple):
@@ -51,11 +57,12 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
 def render_all(variants: Sequence[Variant], dtype: str, measured: bool = False) -> str:
     """The text of a module whose ``kernel`` steps all tensors of a table, a span of it in each program.
 
-    ``kernel(addresses, spans, lines, keys, results, tickets, ticket)`` takes pointers to
+    ``kernel(addresses, spans, lines, factor, keys, results, tickets, ticket)`` takes pointers to
 
     - int64, the addresses: of each array of each tensor; of a tensor those of the program, then the companions;
     - int64 [spans, `SPAN_ROW`];
     - float64, the coefficients, those of a line side by side;
+    - float64, the gradients' factor, ``grad_factor``, which may not be known when the lines are;
     - int64, the keys of the noise;
     - float64 [spans, results], what was measured;
     - int64 [spans], the highest ticket of a launch that worked on the span: others leave it alone;
@@ -70,10 +77,10 @@ def render_all(variants: Sequence[Variant], dtype: str, measured: bool = False) 
     lines: list[str] = []
     for number, variant in enumerate(variants):
         lines += [*_Frame(variant, number, dtype, measured, used).lines(), "", ""]
-    given = "row__, addresses__, lines__, keys__, results__"
+    given = "row__, addresses__, lines__, factor__, keys__, results__"
     lines += [
         "@triton.jit",
-        "def kernel(addresses__, spans__, lines__, keys__, results__, tickets__, ticket__):",
+        "def kernel(addresses__, spans__, lines__, factor__, keys__, results__, tickets__, ticket__):",
         "    k__ = tl.program_id(0).to(tl.int64)",
         "    now__ = tl.load(ticket__)",
         "    if now__ <= tl.load(tickets__ + k__):",
@@ -87,9 +94,12 @@ def render_all(variants: Sequence[Variant], dtype: str, measured: bool = False) 
 
 
 def render_norm(kinds: Sequence[tuple[str, bool]]) -> str:
-    """The text of a module whose ``kernel`` leaves Σg² of each span.
+    """The text of a module whose ``kernel`` leaves Σg² of each span, and what follows from their sum.
 
-    ``kernel(addresses, spans, results)``, with the same tables.
+    ``kernel(addresses, spans, results, arrived, asked, said)``, with the same tables. The program that comes last adds
+    up what all have found, in the order of the spans, whoever was first. ``asked`` are two float64: the largest norm
+    that the gradients may have, and what they were multiplied by; ``said`` are three: their norm, what holds it down,
+    and the factor that does so and undoes the other. ``arrived`` is an int32, 0 before and after.
 
     Args:
         kinds: for each variant how gradients are kept, and whether their addresses are multiples of 16.
@@ -114,13 +124,27 @@ def render_norm(kinds: Sequence[tuple[str, bool]]) -> str:
         ]
     lines += [
         "@triton.jit",
-        "def kernel(addresses, spans, results):",
+        "def kernel(addresses, spans, results, arrived, asked, said):",
         "    k = tl.program_id(0).to(tl.int64)",
         f"    row = spans + {SPAN_ROW} * k",
         "    place, start, size = addresses + tl.load(row + 1), tl.load(row + 3), tl.load(row + 4)",
         "    total = tl.full((), 0, tl.float64)",
         *_choice("tl.load(row)", [f"total = span_{number}__(place, start, size)" for number in range(len(kinds))]),
         "    tl.store(results + k, total)",
+        "    tl.debug_barrier()",
+        "    count = tl.num_programs(0)",
+        '    if tl.atomic_add(arrived, 1, sem="acq_rel") == count - 1:',
+        "        squares, scale = tl.full((), 0, tl.float64), tl.load(asked + 1)",
+        f"        for b in range(0, count, {SUMMED}):",
+        f"            i = b + tl.arange(0, {SUMMED})",
+        '            squares += tl.sum(tl.load(results + i, mask=i < count, other=0, cache_modifier=".cg"), axis=0)',
+        "        norm = tl.sqrt(squares) / scale",
+        "        coefficient = tl.load(asked) / (norm + 1e-6)",
+        "        coefficient = tl.where(coefficient > 1, 1.0, coefficient)",
+        "        tl.store(said, norm)",
+        "        tl.store(said + 1, coefficient)",
+        "        tl.store(said + 2, coefficient / scale)",
+        "        tl.store(arrived, 0)",
     ]
     return used.module(f"Σg², {', '.join(kind for kind, _ in kinds)}", lines)
 
@@ -173,7 +197,7 @@ class _Frame:
             "",
             "",
             "@triton.jit",
-            f"def span_{self.number}__(row__, addresses__, lines__, keys__, results__):",
+            f"def span_{self.number}__(row__, addresses__, lines__, factor__, keys__, results__):",
             "    place__, columns__ = addresses__ + tl.load(row__ + 1), tl.load(row__ + 2)",
             "    start__, size__ = tl.load(row__ + 3), tl.load(row__ + 4)",
             f"    start__ = tl.multiple_of(start__, {SPAN})",
@@ -182,7 +206,10 @@ class _Frame:
                 f"    {name} = at__(place__ + {row} * columns__, tl.{_memory(kind)}, {self.aligned})"
                 for row, (name, kind) in enumerate(zip(pointers, kinds, strict=True))
             ),
-            *(f"    {c} = tl.load(line__ + {k}).to(tl.{self.dtype})" for k, c in enumerate(coefficients)),
+            *(
+                f"    {c} = tl.load({'factor__' if c == FACTOR else f'line__ + {k}'}).to(tl.{self.dtype})"
+                for k, c in enumerate(coefficients)
+            ),
             *(f"    {name} = {name} != 0" for name in coefficients if name in self.program.flags),
         ]
         zeros = {"grad_max__": f"tl.full((), 0, tl.{self._whole})"}

@@ -1,11 +1,13 @@
 """The engine for GPUs: a step of any number of tensors is one launch of a Triton kernel, the gradients' norm another.
 
 That holds over groups too: a launch has a variant of the kernel for each way of working on a tensor that is asked for.
+What follows from the norm stays on the device where the host need not know it: only clipping is asked for.
 
 What the host knows of a step, the addresses and the coefficients, goes to the device in one copy that nobody waits for.
 """
 
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from adamas.engine import PROCESSOR, Crew, Engine, Ints, Job, Table, Work
 from adamas.errors import InputError
 from adamas.kernel import Kernel, launchable, norm_launchable
 from adamas.lowering.storage import Kinds
-from adamas.lowering.triton import SPAN, SPAN_ROW
+from adamas.lowering.triton import FACTOR, SPAN, SPAN_ROW
 from adamas.tail import MEASURES
 
 #: Bytes that a thread reads at once, where all arrays begin at a multiple of it.
@@ -62,6 +64,22 @@ class Launcher:
         for job in jobs:
             alike.setdefault(job.dtype, []).append(job)
         return [(_Steps if dtype else _Norms)(self.device, own) for dtype, own in alike.items()]
+
+    def clip(
+        self, norms: Sequence[Any], steps: Sequence[Any], largest: float, scale: float
+    ) -> Callable[[], tuple[float, float]] | None:
+        norm: _Norms = norms[0]
+        if not norm.number:  # no element anywhere: the host knows the norm
+            return None
+        said = norm.ask(largest, scale)
+        for step in steps:
+            step.factor = said[2:]
+
+        def read() -> tuple[float, float]:
+            length, coefficient, _ = said.tolist()
+            return length, coefficient
+
+        return read
 
 
 @dataclass(eq=False)
@@ -192,6 +210,7 @@ class _Steps(_Launch):
         super().__init__(device, jobs, len(MEASURES) if jobs[0].measured else 0)
         self._tickets = torch.zeros(self.number, dtype=torch.int64, device=device)
         self._ticket = 0
+        self.factor: Tensor | None = None  # where the next step finds the gradients' factor, if not among its words
 
     def begin(self) -> None:
         self._ticket += 1
@@ -202,32 +221,52 @@ class _Steps(_Launch):
         return (
             np.concatenate([t.addresses.reshape(-1) for t in tables]),
             np.concatenate([t.coefficients.reshape(-1) for t in tables], dtype=np.float64).view(np.int64),
+            np.array([self._host_factor()], np.float64).view(np.int64),
             np.concatenate([t.keys for t in tables]),
-            np.array([self._ticket]),
+            np.array([self._ticket], np.int64),
         )
 
     def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
-        addresses, lines, keys, ticket = sent
-        return addresses, self._rows, lines.view(torch.float64), keys, self._results, self._tickets, ticket
+        addresses, lines, factor, keys, ticket = sent
+        factor, self.factor = factor.view(torch.float64) if self.factor is None else self.factor, None
+        return addresses, self._rows, lines.view(torch.float64), factor, keys, self._results, self._tickets, ticket
+
+    def _host_factor(self) -> float:
+        """What the gradients are multiplied by, the same for all tensors, as the host has computed it."""
+        for job in self.jobs:
+            coefficients = job.work[0].program.coefficients
+            if FACTOR in coefficients:
+                return job.table.coefficients[0, coefficients.index(FACTOR)]
+        return 1.0
 
     def _function(self, variants: tuple[Any, ...]) -> Any:
         return launchable(self.jobs[0].dtype, self.jobs[0].measured, variants)
 
 
 class _Norms(_Launch):
-    """Sums of the squares of gradients."""
+    """Sums of the squares of gradients, and what follows from them."""
 
     def __init__(self, device: torch.device, jobs: Sequence[_Job]) -> None:
         super().__init__(device, jobs, 1)
+        self._arrived = torch.zeros(1, dtype=torch.int32, device=device)
+        self.ask(math.inf, 1.0)
+
+    def ask(self, largest: float, scale: float) -> Tensor:
+        """What the next launch will say, in memory of its own: somebody may look at it only after further steps."""
+        self._asked = largest, scale
+        self._said = torch.empty(4, dtype=torch.float64, device=self._device)[:3]
+        return self._said
 
     def _addresses(self, table: Table) -> Ints:
         return table.addresses[:1]
 
     def _words(self) -> Sequence[Ints]:
-        return (np.concatenate([job.table.addresses[0] for job in self.jobs]),)
+        asked = np.array(self._asked, np.float64).view(np.int64)
+        return np.concatenate([job.table.addresses[0] for job in self.jobs]), asked
 
     def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
-        return sent[0], self._rows, self._results
+        addresses, asked = sent
+        return addresses, self._rows, self._results, self._arrived, asked.view(torch.float64), self._said
 
     def _function(self, variants: tuple[Any, ...]) -> Any:
         return norm_launchable(variants)
