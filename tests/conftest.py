@@ -7,6 +7,8 @@ import pytest
 
 from adamas import registry
 
+# Tests run beside one another, and torch's threads would fight for the cores; those about threads ask for more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KERAS_BACKEND", "torch")  # tensorflow, its first choice, is not what is tested here
 
 
