@@ -39,10 +39,12 @@ def steps(params: list[torch.nn.Parameter]) -> dict[str, Callable[[], object]]:
         fused.step()
         torch._foreach_lerp_(averages, [p.detach() for p in params], 1 - DECAY)
 
+    groups = [{"params": params[::2]}, {"params": params[1::2], "weight_decay": 0.0}]
     return {
         "adamas": adamas.torch.AdamW(params).step,
         "torch fused": fused.step,
         "adamas, clip + EMA": adamas.torch.AdamW(params, clip_grad_norm=CLIP, ema_decay=DECAY).step,
+        "adamas, clip + EMA, two groups": adamas.torch.AdamW(groups, clip_grad_norm=CLIP, ema_decay=DECAY).step,
         "torch, clip + EMA": torchs_tail,
     }
 
@@ -93,7 +95,7 @@ def main() -> None:
         sys.exit(2)
     copied = bandwidth()
     table = Table(
-        *("workload", "step", "ms", "of the copy's bandwidth", "launches", "peak, MiB"),
+        *("workload", "step", "ms", "of the copy's bandwidth", "launches a step", "peak, MiB"),
         title=f"One step of AdamW, float32, {torch.cuda.get_device_name()}, median of {options.rounds} rounds; "
         f"a copy moves {copied / 1e9:,.0f} GB/s",
         caption=caption(["torch", "triton", "adamas"]),

@@ -207,7 +207,7 @@ def launched(step: Callable[[], Any]) -> int:
 #: Options -> launches. Whatever the groups, those that compute in float64 are the only ones apart.
 LAUNCHES = [
     ({}, torch.float32, 1),
-    ({"clip_grad_norm": 1.0, "telemetry": True}, torch.float32, 2),
+    ({"clip_grad_norm": 1.0, "telemetry": True, "state_dtype": "bfloat16"}, torch.float32, 2),
     ({"clip_grad_norm": 1.0, "ema_decay": 0.9}, torch.float64, 3),
 ]
 
@@ -276,6 +276,27 @@ def test_nobody_waits_for_the_norm(largest: float, beyond: bool, device: str, mo
         assert said.grad_norm == pytest.approx(norm, rel=1e-12)
         assert said.clip_coef == pytest.approx(largest / (norm + 1e-6) if beyond else 1, rel=1e-12)
         assert not said.skipped and optimizer.last is optimizer.last
+
+
+def test_one_factor_clips_and_undoes_the_scale(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, grads = tensors()
+
+    def run(where: str) -> Any:
+        params = [torch.nn.Parameter(start.clone().to(where)) for start in starts]
+        optimizer = adamas.torch.AdamW(params, clip_grad_norm=1.0, fused=True)
+        for p, g in zip(params, grads[0], strict=True):
+            p.grad = (8 * g).to(where)
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(8.0).to(where), torch.tensor(0.0).to(where)
+        optimizer.step()
+        return params, optimizer
+
+    got = run(device)
+    monkeypatch.setattr(adamas.torch.arrays, "engine_of", launching.engine_of)
+    wanted = run("cpu")
+    assert_same(got, wanted)
+    norm = float(torch.cat([g.double() for g in grads[0]]).norm())
+    assert got[1].last.grad_norm == pytest.approx(norm, rel=1e-6)
+    assert got[1].last.clip_coef == pytest.approx(wanted[1].last.clip_coef, rel=1e-12)
 
 
 def test_a_norm_that_is_not_finite_is_handed_on(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
