@@ -268,14 +268,36 @@ def test_nobody_waits_for_the_norm(largest: float, beyond: bool, device: str, mo
         finally:
             if device == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
-        if k == 0:
-            first = optimizer._stepper._last  # which nobody has asked yet
+        if k == 2:
+            before = optimizer._stepper._last  # which nobody has asked yet
     assert_same((params, optimizer), expected)
-    for row, said in ((grads[0], first()), (grads[3], optimizer.last)):
+    for row, said in ((grads[2], before()), (grads[3], optimizer.last)):
         norm = float(torch.cat([g.double() for g in row]).norm())
         assert said.grad_norm == pytest.approx(norm, rel=1e-12)
         assert said.clip_coef == pytest.approx(largest / (norm + 1e-6) if beyond else 1, rel=1e-12)
         assert not said.skipped and optimizer.last is optimizer.last
+
+
+def test_a_count_that_somebody_sets_counts(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts, grads = tensors(4, sizes=(7, 9, 5))
+    grads[1][0] = grads[0][0]
+
+    def run(where: str) -> Any:
+        params = [torch.nn.Parameter(start.clone().to(where)) for start in starts]
+        optimizer = adamas.torch.AdamW(params)
+        for k, row in enumerate(grads):
+            for p, g in zip(params, row, strict=True):
+                p.grad = g.to(where)
+            if k == 1:
+                count = optimizer.state[params[1]]["step"]
+            elif k == 3:
+                count.fill_(30.0)  # in place, which only its value shows
+            optimizer.step()
+        return params, optimizer
+
+    got = run(device)
+    monkeypatch.setattr(adamas.torch.arrays, "engine_of", launching.engine_of)
+    assert_same(got, run("cpu"))
 
 
 def test_one_factor_clips_and_undoes_the_scale(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
