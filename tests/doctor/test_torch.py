@@ -14,8 +14,11 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import adamas.torch  # noqa: E402
+from adamas.doctor.observer import next_check  # noqa: E402
+from adamas.doctor.run import SAMPLES  # noqa: E402
 from adamas.errors import InputError  # noqa: E402
 from adamas.torch import Doctor  # noqa: E402
+from adamas.torch.doctor import ALIKE, MARKS, _Inputs  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +162,19 @@ def test_the_order_of_batches() -> None:
     assert codes(train(adam, shuffle=False, labels=lambda y: y.sort().values))[0] == "D603"
 
 
+@pytest.mark.parametrize("length", [2, 7, 8, 9, 40, 63, 64, 65, 70, 113, 200])
+def test_an_epoch_in_the_same_order_is_seen_whatever_its_length(length: int) -> None:
+    seen = _Inputs()
+    batches = torch.randn(length, 4, 3)
+    for t in range(2 * length + MARKS + ALIKE):
+        seen.mark(batches[t % length])
+    assert (seen.epoch, seen.settled) == (length, True)
+    seen = _Inputs()
+    for t in range(2 * length + MARKS + ALIKE):
+        seen.mark(batches[t % length] if t < length or t % length < 3 else torch.randn(4, 3))
+    assert seen.epoch <= 0 or length < 4
+
+
 def test_dead_and_saturated_units() -> None:
     model = mlp()
     nn.init.constant_(model[0].bias, -20.0)
@@ -219,25 +235,33 @@ def test_the_norm_before_the_loop_clips_is_that_of_all_gradients_together() -> N
     assert np.allclose(raw[np.isfinite(raw)], np.array(true)[np.isfinite(raw)], rtol=1e-5)
 
 
-def test_a_large_model_is_measured_more_rarely_before_long() -> None:
-    model = nn.Linear(1024, 1025)
+@pytest.mark.parametrize(("width", "closely", "seldom"), [(4, 200, 4), (1024, 20, 8)])
+def test_a_model_is_measured_more_rarely_before_long(width: int, closely: int, seldom: int) -> None:
+    model = nn.Linear(width, width + 1)
     opt = adamas.torch.SGD(model.parameters(), lr=0.1)
     doctor = Doctor(model, opt)
-    for _ in range(40):
+    for _ in range(closely + 20):
         opt.zero_grad()
-        model(torch.ones(1, 1024)).sum().backward()
+        model(torch.ones(1, width)).sum().backward()
         opt.step()
         doctor.observe(1.0)
     ratios = doctor.run.history.rows[:, 4]
-    assert np.flatnonzero(np.isfinite(ratios)).tolist() == [*range(20), 20, 28, 36]
-    assert len(doctor.run.samples) == 4  # one at each examination
+    assert np.flatnonzero(np.isfinite(ratios)).tolist() == [*range(closely), *range(closely, closely + 20, seldom)]
     for given, telemetry in (({"every": 3}, 3), ({}, True)):
         opt = adamas.torch.SGD(model.parameters(), lr=0.1, telemetry=False if given else True)
         doctor = Doctor(model, opt, **given)
-        for _ in range(25):
+        for _ in range(closely + 5):
             opt.step()
             doctor.observe(1.0)
         assert opt._stepper.tail.telemetry == telemetry
+        assert len(doctor.run.samples) == min(SAMPLES, examinations(closely + 5))
+
+
+def examinations(steps: int) -> int:
+    at, made = 10, 0
+    while at <= steps:
+        at, made = next_check(at), made + 1
+    return made
 
 
 def test_a_schedule_is_asked_ahead() -> None:

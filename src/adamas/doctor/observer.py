@@ -17,8 +17,9 @@ from adamas.hyperparameters import whole
 #: Steps between two examinations: this many at first, and later a part of those that were made.
 OFTEN, PART = 10, 8
 
-#: Numbers in a model above which measuring is a burden; steps that are measured all the same; at every how many later.
-LARGE, CLOSELY, SELDOM = 1 << 20, 20, 8
+#: Numbers in a model above which it is large; steps each of which is measured, and at every how many later: of a small
+#: model, whose step is short, and of a large one, for which measuring takes half as long as the step.
+LARGE, SMALLS, LARGES = 1 << 20, (200, 4), (20, 8)
 
 
 class Doctor:
@@ -35,8 +36,8 @@ class Doctor:
         to: what gets the numbers too, or a list: a SummaryWriter, something with ``log(dict, step=…)``, or a function
             of a dict and the step.
         say: called with a line whenever a finding is opened or cleared.
-        every: measure at every how many steps, where an optimizer measures. None: at each; of more than 2²⁰ numbers,
-            for which it takes half as long as the step itself, at each of the first 20 and then at every eighth.
+        every: measure at every how many steps, where an optimizer measures. None: at each of the first 200 and then at
+            every fourth; where a model has more than 2²⁰ numbers, at each of the first 20 and then at every eighth.
 
     Raises:
         InputError: for a value that cannot be.
@@ -74,10 +75,11 @@ class Doctor:
             self._journal = journal.Journal(log)
         self._setup()
         stepper = getattr(optimizer, "_stepper", None)
-        self._eases = False  # whether to measure more rarely before long
+        self._eases: tuple[int, int] | None = None  # from which step on to measure more rarely, and how
         if stepper is not None and not stepper.tail.telemetry:
             stepper.measure(self.every)
-            self._eases = every is None and sum(self.run.setup.get("sizes", ())) > LARGE
+            if every is None:
+                self._eases = LARGES if sum(self.run.setup["sizes"]) > LARGE else SMALLS
         self._read_settings()
         if self._journal is not None:
             self._journal.begin(self.run.setup)
@@ -154,9 +156,9 @@ class Doctor:
             if row[3] != row[3]:  # what comes to the step is what clipping leaves
                 row[3] = min(row[6], self.run.settings.get("clip_grad_norm") or math.inf)
             self.run.add(row)
-            if self._eases and self.run.count >= CLOSELY:
-                self.optimizer._stepper.measure(SELDOM)
-                self._eases = False
+            if self._eases is not None and self.run.count >= self._eases[0]:
+                self.optimizer._stepper.measure(self._eases[1])
+                self._eases = None
             if tensors is not None:
                 self._sample(tensors)
             self._stale = True

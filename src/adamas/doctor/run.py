@@ -219,11 +219,14 @@ class Look:
         return (before - after) / max(abs(before), 1e-30)
 
     @cached_property
+    def _ratios(self) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self["update_norm"] / self["param_norm"]
+
+    @cached_property
     def ratios(self) -> Floats:
         """‖Δθ‖/‖θ‖ of the steps that were measured."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = self["update_norm"] / self["param_norm"]
-        return ratios[np.isfinite(ratios)]
+        return self._ratios[np.isfinite(self._ratios)]
 
     @cached_property
     def early_ratio(self) -> float:
@@ -232,8 +235,8 @@ class Look:
 
     @cached_property
     def ratio(self) -> float:
-        """The median of the last twenty."""
-        return median(self.ratios[-20:])
+        """The median of those of the last twenty steps; of five, if not so many of the twenty were measured."""
+        return median(self.ratios[-max(5, int(np.isfinite(self._ratios[-20:]).sum())) :])
 
     @cached_property
     def norms(self) -> Floats:

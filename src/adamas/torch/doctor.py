@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 #: Training batches whose inputs and labels are looked at, from the first on.
 BATCHES = 100
 
+#: Steps after which activations are looked at before examinations alone.
+PROBED = 200
+
+#: Batches that are noted, to see whether they come again in the same order, and how many of them must.
+MARKS, ALIKE = 64, 8
+
 #: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
 ELEMENTS = 16384
 
@@ -60,7 +66,8 @@ class Doctor(doctor.Doctor):
         scaler: the GradScaler.
         clip_grad_norm: what the loop itself clips to.
         classes, log, to, say, every: see `adamas.doctor.Doctor`.
-        probe_every: look at activations at every how many steps; 0: never.
+        probe_every: look at activations at every how many of the first 200 steps, and later when the run is examined;
+            0: never.
 
     Raises:
         InputError: for a value that cannot be.
@@ -206,6 +213,8 @@ class Doctor(doctor.Doctor):
             self._mode.__enter__()
 
     def _probes(self) -> bool:
+        if self.run.count >= PROBED:  # what nobody looks at is not worth its time
+            return self.run.count + 1 >= self._next
         return self.run.count % self.probe_every == min(2, self.probe_every - 1)
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -548,32 +557,37 @@ class _Inputs:
             self._exact += int(abs(mean) < 1e-5 and abs(std - 1) < 1e-4)
 
     def mark(self, x: Tensor | None) -> None:
-        """Note some of a batch's numbers, to know it again."""
+        """Note some of a batch's numbers, to know it again.
+
+        The first `MARKS` batches are noted. The first is looked for in each of the others; later one batch in so many
+        is looked for among them all, so often that no epoch in the same order is missed. The next ones must follow.
+        """
         if x is None or self.settled:
             return
         self._at += 1
-        rows = x.detach().reshape(len(x), -1)[:16] if x.ndim else x.detach().reshape(1, 1)
-        if self.epoch == 0 and len(self._marks) == 64:  # enough to know the beginning by; now it may come again
-            if rows.dtype != self._first.dtype or rows.device != self._first.device or not rows.equal(self._first):
-                self.settled = self._at > 20_000
-                return
-        mark = tuple(rows.double().sum(1).tolist())  # single numbers of an image are the same in most
-        if len(self._marks) < 64:
-            self._marks.append(mark)
-        if self._at == 1:
-            self._first = rows.clone()
+        known = len(self._marks)
+        if known == MARKS and self.epoch == 0 and self._at % (MARKS - ALIKE):
             return
+        rows = x.detach().reshape(len(x), -1)[:16] if x.ndim else x.detach().reshape(1, 1)
+        mark = tuple(rows.double().sum(1).tolist())  # single numbers of an image are the same in most
+        if known < MARKS:
+            self._marks.append(mark)
         if self.epoch == 0:
-            if mark == self._marks[0]:
-                self._begun = self._at - 1
+            noted = self._marks[: MARKS - ALIKE if known == MARKS else min(known, 1)]
+            if mark in noted:
+                self._begun = self._at - 1 - noted.index(mark)
+                self._left = min(self._begun, ALIKE) - 1
                 self.epoch = -1  # to be seen by the next ones
                 self.settled = self._begun < 2  # the same batch each time: all of the data
+            elif self._at > 20_000:
+                self.settled = True
             return
-        i = self._at - 1 - self._begun
-        if i >= min(self._begun, len(self._marks), 8):
-            self.epoch, self.settled = self._begun, True
-        elif mark != self._marks[i]:
+        if mark != self._marks[self._at - 1 - self._begun]:
             self.epoch, self.settled = 0, True
+            return
+        self._left -= 1
+        if not self._left:
+            self.epoch, self.settled = self._begun, True
 
     def told(self) -> dict[str, Any]:
         if not self._sums:
