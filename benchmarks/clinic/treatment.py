@@ -77,7 +77,12 @@ def _changed(run: Run, name: str, value: Any) -> dict[str, Any]:
         "divide_by": lambda: {"divided": True},
         "requires_grad": lambda: {"frozen": ""},
         "add_parameters": lambda: {"left_out": ""},
-        "activation": lambda: {"shape": replace(shape, activation={"leaky_relu": "gelu"}.get(value, value))},
+        # torch's recurrent nets know tanh and ReLU alone
+        "activation": lambda: (
+            {}
+            if shape.kind == "rnn"
+            else {"shape": replace(shape, activation={"leaky_relu": "gelu"}.get(value, value))}
+        ),
         "init": lambda: {"shape": replace(shape, gain=1.0, shift=0.0)},
         "norm": lambda: {"shape": replace(shape, norm=value)},
         "labels": lambda: {"shuffled": False},

@@ -1,13 +1,15 @@
 """A few of the runs of benchmarks/clinic, which has them all."""
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from benchmarks.clinic.ailments import AILMENTS, HEALTHY
+from benchmarks.clinic.ailments import AILMENTS, EXPLODING, HEALTHY, RNN
 from benchmarks.clinic.training import train
-from benchmarks.clinic.treatment import CURED, treat
+from benchmarks.clinic.treatment import CURED, remedied, treat
 
 
 @pytest.mark.parametrize("name", ["η too low", "ReLUs dead by bias", "a layer left out of the optimizer"])
@@ -22,3 +24,8 @@ def test_a_planted_ailment_is_found_and_cured(name: str) -> None:
 @pytest.mark.parametrize("name", ["MLP, AdamW, cosine", "cosine with restarts"])
 def test_a_healthy_run_is_left_alone(name: str) -> None:
     assert not train(HEALTHY[name][0], 0, watched=True).warnings
+
+
+def test_a_network_keeps_the_activation_that_it_must_have() -> None:
+    run = replace(RNN, shape=EXPLODING)
+    assert remedied(run, {"activation": "leaky_relu"}) == run
