@@ -235,8 +235,18 @@ def test_it_does_not_flicker() -> None:
     for i in range(60):  # now above what opens it, now between that and what clears it
         told(count=10, facts={"saturated": [["tanh number 1", 0.62 if i % 2 else 0.5]]}, doctor=doctor)
         doctor.check()
-    said = [line for line in opened if "D503" in line]
-    assert len(said) <= 1
+    said = [line for line in opened if "D503 saturated-units" in line]
+    assert len(said) == 1
+
+
+def test_a_consequence_is_said_without_a_remedy_of_its_own() -> None:
+    said: list[str] = []
+    facts = {"inputs": WELL | {"std": 1000.0}, "dead": [["relu number 1", 0.9]]}
+    doctor = Doctor(settings={"rule": "adamw", "lr": 1e-3}, say=said.append)
+    told(count=100, facts=facts, doctor=doctor)
+    root, below = (next(line for line in said if code in line) for code in ("D601 u", "D502 d"))
+    assert "Normalise by the training data" in root
+    assert below.endswith(". D601 explains it.") and "leaky ReLU" not in below
 
 
 def test_it_clears_when_it_is_over_and_says_so_once() -> None:

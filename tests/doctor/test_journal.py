@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import adamas.numpy
 from adamas.cli import main
 from adamas.doctor import Doctor, journal, replay
 from adamas.doctor.journal import HELD, Journal, lines
@@ -22,8 +23,8 @@ from adamas.errors import InputError
 from tests.doctor.histories import falling, told
 
 
-def written(path: Path, **run: Any) -> Doctor:
-    doctor = Doctor(steps=200, settings={"rule": "adamw", "lr": 1e-3}, log=path)
+def written(path: Path, doctor_say: Any = None, **run: Any) -> Doctor:
+    doctor = Doctor(steps=200, settings={"rule": "adamw", "lr": 1e-3}, log=path, say=doctor_say)
     told(doctor=doctor, **run)
     doctor.close()
     return doctor
@@ -47,11 +48,77 @@ def test_a_run_that_is_taken_up_again_goes_on_in_its_log(tmp_path: Path) -> None
     with path.open("ab") as file:
         file.write(b'{"step":51,"lo')  # by a kill
     again = Doctor(settings={"rule": "adamw", "lr": 1e-3}, log=path)
-    assert again.run.step == 50 and again.run.setup["steps"] == 200
-    again.observe(0.5)
+    again.observe(val_loss=0.7)
+    again.observe(0.5, step=51)
+    assert again.run.setup["steps"] == 200
     again.close()
     run, _ = replay(path)
-    assert (run.count, run.step) == (51, 51)
+    assert (run.count, run.step, run.validations.rows[:, :2].tolist()) == (51, 51, [[50.0, 0.7]])
+    assert [file.name for file in tmp_path.iterdir()] == ["run.jsonl"]
+
+
+def test_another_run_is_kept_by_another_name_and_said(tmp_path: Path) -> None:
+    path, said = tmp_path / "run.jsonl", list[str]()
+    for steps in (30, 20, 10):
+        written(path, count=steps, doctor_say=said.append)
+    kept = {name: replay(tmp_path / name)[0].count for name in ("run-1.jsonl", "run-2.jsonl", "run.jsonl")}
+    assert kept == {"run-1.jsonl": 30, "run-2.jsonl": 20, "run.jsonl": 10}
+    assert said == [
+        f"{path} was the log of another run, of 30 steps: it is run-1.jsonl now.",
+        f"{path} was the log of another run, of 20 steps: it is run-2.jsonl now.",
+    ]
+
+
+def test_the_number_of_the_first_step_says_whose_log_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    written(path, count=30)
+    for step, others in ((0, 1), (1, 2), (21, 2), (2, 2), (None, 3)):  # 21: from a checkpoint before the kill
+        with Doctor(log=path) as doctor:
+            doctor.observe(1.0, step=step)
+        assert len(list(tmp_path.glob("run-*.jsonl"))) == others
+
+
+def test_the_count_of_the_optimizer_says_it_where_no_number_is_given(tmp_path: Path) -> None:
+    path, theta = tmp_path / "run.jsonl", np.full(5, 3.0)
+
+    def trained(opt: Any, steps: int) -> int:
+        with Doctor(opt, log=path) as doctor:
+            for _ in range(steps):
+                opt.step(2 * theta)
+                doctor.observe(1.0)
+            return doctor.run.step
+
+    opt = adamas.numpy.AdamW(theta, lr=1e-2)
+    assert trained(opt, 20) == 20
+    again = adamas.numpy.AdamW(theta, lr=1e-2)
+    again.load_state_dict(opt.state_dict())
+    assert trained(again, 5) == 25 and not list(tmp_path.glob("run-*.jsonl"))
+    assert trained(adamas.numpy.AdamW(theta, lr=1e-2), 5) == 5
+    assert replay(tmp_path / "run-1.jsonl")[0].count == 25
+
+
+def test_a_run_that_goes_on_with_other_tensors_is_read_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    for count, first in ((4, 1), (3, 61)):
+        theta = [np.full(5, 3.0) for _ in range(count)]
+        opt = adamas.numpy.AdamW(theta, lr=1e-2)
+        with Doctor(opt, log=path) as doctor:
+            for step in range(first, first + 60):
+                opt.step([2 * part for part in theta])
+                doctor.observe(1.0, step=step)
+    assert replay(path)[0].count == 120
+
+
+def test_what_was_begun_and_never_stepped_is_gone_on_with_and_what_is_never_stepped_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "run.jsonl"
+    Doctor(log=path).close()
+    written(path, count=3)
+    text = path.read_bytes()
+    with Doctor(log=path) as doctor:
+        doctor.observe(val_loss=1.0)
+    assert path.read_bytes() == text and [file.name for file in tmp_path.iterdir()] == ["run.jsonl"]
 
 
 def test_replayed_it_finds_what_was_found(tmp_path: Path) -> None:
@@ -122,7 +189,7 @@ train(100)
         main(["doctor", str(path), "--json"])
     assert ended.value.code == 0 and json.loads(capsys.readouterr().out)["steps"] == last
     with Doctor(log=path) as again:
-        again.observe(1.0)
+        again.observe(1.0, step=last + 1)
     assert replay(path)[0].step == last + 1
 
 

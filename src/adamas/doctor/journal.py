@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress
+from itertools import compress, count
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakSet
@@ -184,6 +184,26 @@ def _whole(path: Path) -> int:
     return whole
 
 
+def begun(path: Path) -> bool:
+    """Whether there is one already.
+
+    Raises:
+        InputError: for a file that is there and no journal.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    _whole(path)
+    return True
+
+
+def keep(path: Path) -> Path:
+    """Give one another name that is free; it is returned."""
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(1))
+    name = next(name for name in names if not name.exists())
+    path.rename(name)
+    return name
+
+
 def _first(path: Path, lines: list[bytes]) -> None:
     try:
         begins = json.loads(lines[0])["doctor"] == VERSION
@@ -226,6 +246,8 @@ def take(run: Run, line: Mapping[str, Any]) -> bool:
         KeyError, TypeError, ValueError: for a line that is none.
     """
     if "setup" in line:
+        if line["setup"].get("names") != run.setup.get("names"):
+            run.samples.clear()  # of other tensors
         run.setup.update(line["setup"])
     elif "settings" in line:
         run.settings.update(line["settings"])

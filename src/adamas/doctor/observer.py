@@ -4,6 +4,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any, Self, cast
 
 from adamas.doctor import journal
@@ -32,7 +34,9 @@ class Doctor:
         settings: hyperparameters, where there is no optimizer that knows them: ``rule`` ("adam"), ``lr``, ``beta2``,
             ``eps``, ``weight_decay``, ``decoupled``, ``amsgrad``, ``clip_grad_norm``.
         classes: how many there are, for ln K.
-        log: a file for a line a step, as `adamas doctor` reads it; a run that is taken up again goes on in it.
+        log: a file for a line a step, as `adamas doctor` reads it. One that is there is gone on with if the first step
+            that is observed is not a run's first one, by its number or by the optimizer's count; else it is kept by
+            another name, as run-1.jsonl.
         to: what gets the numbers too, or a list: a SummaryWriter, something with ``log(dict, step=…)``, or a function
             of a dict and the step.
         say: called with a line whenever a finding is opened or cleared.
@@ -70,9 +74,10 @@ class Doctor:
         self._begun = time.monotonic()
         self._measured: Any = None  # the telemetry of the last step that measured
         self._journal: journal.Journal | None = None
-        if log is not None:
-            self._resume(log)
-            self._journal = journal.Journal(log)
+        self._log = None if log is None else Path(log)  # as long as it is open whether it goes on with an earlier one
+        self._early: list[Mapping[str, Any]] = []  # lines from before that
+        if self._log is not None and not journal.begun(self._log):
+            self._journal, self._log = journal.Journal(self._log), None
         self._setup()
         stepper = getattr(optimizer, "_stepper", None)
         self._eases: tuple[int, int] | None = None  # from which step on to measure more rarely, and how
@@ -83,17 +88,43 @@ class Doctor:
         self._read_settings()
         if self._journal is not None:
             self._journal.begin(self.run.setup)
-            self._journal.put({"step": self.run.step, "settings": self.run.settings})
+        self._put({"step": self.run.step, "settings": self.run.settings})
 
-    def _resume(self, log: str | os.PathLike[str]) -> None:
-        """What the file tells of the run so far."""
-        if os.path.exists(log) and os.path.getsize(log):
-            own = dict(self.run.setup)
-            for line in journal.lines(log):
-                journal.take(self.run, line)
-            self.run.setup.update({name: value for name, value in own.items() if value is not None})
-            self.run.samples.clear()
-            self._next = self.run.step + OFTEN
+    def _put(self, line: Mapping[str, Any]) -> None:
+        """A line of the log."""
+        if self._journal is not None:
+            self._journal.put(line)
+        elif self._log is not None:
+            self._early.append(line)
+
+    def _settle(self, log: Path, step: int | None) -> None:
+        """Go on with the log that is there if the first step is not a run's first one; else keep it by another name."""
+        earlier, own, self._log = Run(), self.run, None
+        for line in journal.lines(log):
+            journal.take(earlier, line)
+        resumed = (self._counted() or 0) > 1 if step is None else step > 1
+        if resumed or not earlier.count:
+            earlier.setup.update({name: value for name, value in own.setup.items() if value})
+            earlier.samples.clear()
+            self._early = [{**line, "step": earlier.step} for line in self._early]
+            for line in self._early:
+                journal.take(earlier, line)
+            self.run, self._next = earlier, earlier.step + OFTEN
+        else:
+            kept = journal.keep(log)
+            if self._say is not None:
+                self._say(f"{log} was the log of another run, of {earlier.step} steps: it is {kept.name} now.")
+        self._journal = journal.Journal(log)
+        self._journal.begin(self.run.setup)
+        for line in self._early:
+            self._journal.put(line)
+        self._early = []
+
+    def _counted(self) -> float | None:
+        """Steps that the optimizer has counted, or None where it counts none."""
+        states = islice(getattr(self.optimizer, "state", {}).values(), 4)
+        counts = [getattr(state, "peek", lambda state=state: state)().get("step") for state in states]
+        return max((float(count) for count in counts if count is not None), default=None)
 
     def _setup(self) -> None:
         """Find out what does not change."""
@@ -142,6 +173,8 @@ class Doctor:
             InputError: for what is no number.
         """
         if loss is not None:
+            if self._log is not None:
+                self._settle(self._log, step)
             row = [
                 float(self.run.step + 1 if step is None else step),
                 number("loss", loss),
@@ -203,23 +236,20 @@ class Doctor:
         self.run.validated(row)
         self._stale = True
         line = {name: value for name, value in zip(CHECKS, row, strict=True) if value == value or name == "val_loss"}
-        if self._journal is not None:
-            self._journal.put(line)
+        self._put(line)
         for each in self._to:
             each(line, self.run.step)
 
     def _sample(self, tensors: Mapping[str, Any]) -> None:
         self.run.sample(self.run.step, tensors)
-        if self._journal is not None:
-            self._journal.put({"step": self.run.step, "sample": tensors})
+        self._put({"step": self.run.step, "sample": tensors})
 
     def note(self, fact: str, value: Any) -> None:
         """A fact about the run; written down where it is new."""
         if self.run.facts.get(fact) != value:
             self.run.facts[fact] = value
             self._stale = True
-            if self._journal is not None:
-                self._journal.put({"step": self.run.step, "fact": fact, "value": value})
+            self._put({"step": self.run.step, "fact": fact, "value": value})
 
     def _look(self) -> None:
         """Before an examination: what is only looked at now and then."""
@@ -228,8 +258,8 @@ class Doctor:
             self._sample({name: getattr(telemetry, name) for name in TENSORS})
         before = dict(self.run.settings)
         self._read_settings()
-        if self.run.settings != before and self._journal is not None:
-            self._journal.put({"step": self.run.step, "settings": self.run.settings})
+        if self.run.settings != before:
+            self._put({"step": self.run.step, "settings": self.run.settings})
 
     def check(self) -> list[Finding]:
         """Examine the run now.
@@ -241,12 +271,11 @@ class Doctor:
         self._next = next_check(self.run.step)
         self._stale = False
         changed = self._diagnosis.check(self.run)
+        roots = {below.code: root.code for root in self._diagnosis.findings for below in root.consequences}
         for finding in changed:
-            if self._journal is not None:
-                word = "opened" if finding.cleared is None else "cleared"
-                self._journal.put({"step": self.run.step, word: finding.as_dict()})
+            self._put({"step": self.run.step, "opened" if finding.cleared is None else "cleared": finding.as_dict()})
             if self._say is not None:
-                self._say(said(finding))
+                self._say(said(finding, roots.get(finding.code)))
         return changed
 
     @property
@@ -282,10 +311,12 @@ class Doctor:
         self.close()
 
 
-def said(finding: Finding) -> str:
-    """The line of a finding that was opened or cleared."""
+def said(finding: Finding, root: str | None) -> str:
+    """The line of a finding that was opened or cleared; its remedy only where it is no consequence of another one."""
     if finding.cleared is not None:
         return f"step {finding.cleared}  {finding.code} {finding.name}: cleared."
+    if root is not None:
+        return f"{finding.line}. {root} explains it."
     return f"{finding.line}. {finding.remedy.text}"
 
 
