@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import runpy
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -69,8 +70,14 @@ def test_every_page_is_reached_and_every_link_leads_somewhere() -> None:
     written = {p.stem for p in (*DOCS.glob("*.md"), *DOCS.glob("*.rst"))} | {"api", "optimizers/index", "gallery/index"}
     assert "\n   *\n" in index and listed <= written  # the star takes up whatever is not named
     for page in DOCS.glob("*.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)):
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+        for link in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
             assert (page.parent / link).exists(), f"{page.name} links to {link}, which is not there"
+            assert "/" not in link or not link.endswith(".md"), (
+                f"{page.name} links to {link}, which is no page of the site"
+            )
+        levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.M)]
+        assert all(b <= a + 1 for a, b in pairwise(levels)), f"{page.name} leaves out a level of headings"
 
 
 def test_the_configuration_loads() -> None:
