@@ -143,8 +143,8 @@ def optimizer_page(name: str, rules: str) -> str:
         parts.append(f".. image:: {name}-formula.svg\n   :alt: {said}\n   :class: formula\n\n")
     parts.append("\n".join(f"| {line}" for line in doc.replace("*", "\\*").replace("|", "\\|").splitlines()) + "\n\n")
     parts.append(_title("When to choose it", "-"))
-    for point in advice(name, rules) or ["For comparison and for study: see :doc:`/how-to-choose`."]:
-        parts.append(f"- {_rst(point)}\n")
+    for point in [*map(_rst, advice(name, rules))] or ["For comparison and for study: see :doc:`/how-to-choose`."]:
+        parts.append(f"- {point}\n")
     parts.append("\n" + _title("Hyperparameters", "-"))
     for key, value in rule.defaults.items():
         parts.append(f"``{key} = {value!r}``\n   {_rst(MEANINGS.get(key, 'see the formula.'))}\n\n")

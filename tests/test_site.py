@@ -32,6 +32,7 @@ def test_a_page_for_each_optimizer(site: ModuleType, name: str) -> None:
     assert page.startswith(f"{name}\n{'=' * len(name)}\n")
     for key in adamas.rules()[name].defaults:
         assert f"``{key} = " in page
+    assert ":doc:``" not in page  # a link, not code
     assert "see the formula." not in page  # every hyperparameter has its sentence
     for state in adamas.rules()[name].states():
         assert f"``{state}``" in page
