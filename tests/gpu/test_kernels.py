@@ -197,8 +197,12 @@ def launched(step: Callable[[], Any]) -> int:
 
     made: list[str] = []
     run = GridExecutor.__call__
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        made.append("one")
+        return run(self, *args, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        counted = lambda self, *args, **options: (made.append("one"), run(self, *args, **options))  # noqa: E731
         patch.setattr(GridExecutor, "__call__", counted)
         step()
     return len(made)

@@ -496,6 +496,16 @@ class Doctor(doctor.Doctor):
         self._hooks, self._raw_hooks = [], []
 
 
+def under_trainer(
+    model: nn.Module, optimizer: Any, known: Mapping[str, Any], given: Mapping[str, Any], first: bool
+) -> Doctor:
+    """A doctor with what a trainer knows and, above it, what was given; of several processes the first one tells."""
+    options = {**known, **given}
+    if not first:
+        options |= {"log": None, "to": None, "say": None}
+    return Doctor(model, optimizer, **options)
+
+
 class _Probe(TorchFunctionMode):
     """Notes which units of activations are dead, and how many outputs are saturated, in one forward pass."""
 

@@ -8,6 +8,7 @@ What the host knows of a step, the addresses and the coefficients, goes to the d
 
 import importlib.util
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class _Job:
         return self.said.cpu().numpy()
 
 
-class _Launch:
+class _Launch(ABC):
     """Several jobs' work, done by one launch.
 
     Attributes:
@@ -157,17 +158,17 @@ class _Launch:
                 self._pending()
             self._pending = None
 
+    @abstractmethod
     def _words(self) -> Sequence[Ints]:
         """What the host knows of this launch, in pieces."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _given(self, sent: Sequence[Tensor]) -> Sequence[Any]:
         """What the kernel takes; these pieces have gone to the device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _function(self, variants: tuple[Any, ...]) -> Any:
         """The kernel."""
-        raise NotImplementedError
 
     def _addresses(self, table: Table) -> Ints:
         """[arrays, tensors], those that the kernel reads."""

@@ -8,7 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from adamas.errors import InputError
 from adamas.stopping import EarlyStopping
-from adamas.torch.doctor import Doctor
+from adamas.torch.doctor import Doctor, under_trainer
 
 
 class StopCallback(Callback):
@@ -64,13 +64,11 @@ class DoctorCallback(Callback):
             "scaler": getattr(trainer.precision_plugin, "scaler", None),
             "clip_grad_norm": clips or None,
         }
-        options = {**known, **self.options}
-        if not trainer.is_global_zero:
-            options |= {"log": None, "to": None, "say": None}
         # Lightning calls training_step, not the module: what that calls is seen where it is one network.
         networks = [m for m in pl_module.children() if next(m.parameters(), None) is not None]
         model = networks[0] if len(networks) == 1 else pl_module
-        self.doctor, self._step = Doctor(model, trainer.optimizers[0], **options), trainer.global_step
+        self.doctor = under_trainer(model, trainer.optimizers[0], known, self.options, trainer.is_global_zero)
+        self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from adamas import checkpoint
 from adamas.errors import InputError
 from adamas.stopping import EarlyStopping
-from adamas.torch.doctor import Doctor
+from adamas.torch.doctor import Doctor, under_trainer
 
 
 class StopCallback(TrainerCallback):
@@ -68,10 +68,8 @@ class DoctorCallback(TrainerCallback):
             "schedule": getattr(schedule, "scheduler", schedule),
             "clip_grad_norm": args.max_grad_norm or None,
         }
-        options = {**known, **self.options}
-        if not state.is_world_process_zero:
-            options |= {"log": None, "to": None, "say": None}
-        self.doctor = Doctor(given["model"], getattr(optimizer, "optimizer", optimizer), **options)
+        plain = getattr(optimizer, "optimizer", optimizer)
+        self.doctor = under_trainer(given["model"], plain, known, self.options, state.is_world_process_zero)
         self._hook = given["model"].register_forward_hook(self._seen, with_kwargs=True)
 
     def _seen(self, model: nn.Module, args: Any, inputs: dict[str, Any], output: Any) -> None:
