@@ -18,7 +18,7 @@ from adamas.doctor.observer import next_check  # noqa: E402
 from adamas.doctor.run import SAMPLES  # noqa: E402
 from adamas.errors import InputError  # noqa: E402
 from adamas.torch import Doctor  # noqa: E402
-from adamas.torch.doctor import ALIKE, MARKS, _Inputs  # noqa: E402
+from adamas.torch.batches import ALIKE, MARKS, Inputs  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -164,12 +164,12 @@ def test_the_order_of_batches() -> None:
 
 @pytest.mark.parametrize("length", [2, 7, 8, 9, 40, 63, 64, 65, 70, 113, 200])
 def test_an_epoch_in_the_same_order_is_seen_whatever_its_length(length: int) -> None:
-    seen = _Inputs()
+    seen = Inputs()
     batches = torch.randn(length, 4, 3)
     for t in range(2 * length + MARKS + ALIKE):
         seen.mark(batches[t % length])
     assert (seen.epoch, seen.settled) == (length, True)
-    seen = _Inputs()
+    seen = Inputs()
     for t in range(2 * length + MARKS + ALIKE):
         seen.mark(batches[t % length] if t < length or t % length < 3 else torch.randn(4, 3))
     assert seen.epoch <= 0 or length < 4

@@ -4,7 +4,7 @@
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from adamas.errors import InputTypeError
 from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
 from adamas.state import State
+from adamas.torch.batches import Inputs, Labels, first_in, tensors_in
 from adamas.torch.roles import NORMS, roles
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ BATCHES = 100
 
 #: Steps after which activations are looked at before examinations alone.
 PROBED = 200
-
-#: Batches that are noted, to see whether they come again in the same order, and how many of them must.
-MARKS, ALIKE = 64, 8
 
 #: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
 ELEMENTS = 16384
@@ -119,9 +117,9 @@ class Doctor(doctor.Doctor):
         self._mode: _Probe | None = None
         self._forwards = self._backwards = self._evals = 0
         self._trained_mode = ""  # what was at work in an evaluation in training mode
-        self._seen = _Inputs()
-        self._seen_eval = _Inputs()
-        self._labels = _Labels()
+        self._seen = Inputs()
+        self._seen_eval = Inputs()
+        self._labels = Labels()
         self._output: dict[str, float] = {}
         self._count = -1.0
         super().__init__(
@@ -225,12 +223,12 @@ class Doctor(doctor.Doctor):
         if torch.is_grad_enabled() and module.training:
             self._forwards += 1
             if self._seen.batches < BATCHES:
-                self._seen.add(_first(args) if args else _first(kwargs))
+                self._seen.add(first_in(args) if args else first_in(kwargs))
             elif not self._seen.settled:
-                self._seen.mark(_first(args) if args else _first(kwargs))
+                self._seen.mark(first_in(args) if args else first_in(kwargs))
             if self.run.count < 5 or self.run.count + 1 >= self._next:
                 # A loss that the model has computed itself says nothing of how it was divided.
-                tensor = next((each for each in _tensors(output) if each.ndim), None)
+                tensor = next((each for each in tensors_in(output) if each.ndim), None)
                 if tensor is not None and tensor.requires_grad:
                     if tensor.dtype == torch.float16:
                         self.note("half", "the model's outputs")
@@ -240,7 +238,7 @@ class Doctor(doctor.Doctor):
             if module.training and not self._trained_mode:
                 self._trained_mode = _at_work(module)
             if self._seen_eval.batches < 20:
-                self._seen_eval.add(_first(args) if args else _first(kwargs))
+                self._seen_eval.add(first_in(args) if args else first_in(kwargs))
 
     def _backward(self, g: Tensor) -> None:
         """A backward pass came by the output: how large a gradient a mean loss gives it."""
@@ -532,142 +530,6 @@ class _Probe(TorchFunctionMode):
         return result
 
 
-class _Inputs:
-    """What batches of inputs are like: mean, spread, and whether they come again in the same order."""
-
-    def __init__(self) -> None:
-        self.batches = 0
-        self.settled = False
-        self.epoch = 0
-        self._sums: list[tuple[float, float]] = []
-        self._spread = 1.0
-        self._exact = 0
-        self._marks: list[tuple[float, ...]] = []
-        self._at = 0
-
-    def add(self, x: Tensor | None) -> None:
-        self.batches += 1
-        if x is None:
-            self.settled = True
-            return
-        self.mark(x)
-        if not x.is_floating_point() or (self.batches > 5 and self.batches % 10):
-            return
-        a = x.detach().float()
-        mean, std = float(a.mean()), float(a.std(correction=0))
-        self._sums.append((mean, mean * mean + std * std))
-        if a.ndim == 2 and a.shape[0] >= 8 and a.shape[1] > 1:
-            columns = a.std(0)
-            varying = columns > 1e-6 * max(std, 1e-30)
-            columns, means = columns[varying], a.mean(0)[varying]
-            self._exact += int(bool((means.abs() < 1e-4).all()) and bool(((columns - 1).abs() < 0.05).all()))
-            if len(columns) > 1:
-                self._spread = max(self._spread, float(columns.max() / columns.min()))
-        else:
-            self._exact += int(abs(mean) < 1e-5 and abs(std - 1) < 1e-4)
-
-    def mark(self, x: Tensor | None) -> None:
-        """Note some of a batch's numbers, to know it again.
-
-        The first `MARKS` batches are noted. The first is looked for in each of the others; later one batch in so many
-        is looked for among them all, so often that no epoch in the same order is missed. The next ones must follow.
-        """
-        if x is None or self.settled:
-            return
-        self._at += 1
-        known = len(self._marks)
-        if known == MARKS and self.epoch == 0 and self._at % (MARKS - ALIKE):
-            return
-        rows = x.detach().reshape(len(x), -1)[:16] if x.ndim else x.detach().reshape(1, 1)
-        mark = tuple(rows.double().sum(1).tolist())  # single numbers of an image are the same in most
-        if known < MARKS:
-            self._marks.append(mark)
-        if self.epoch == 0:
-            noted = self._marks[: MARKS - ALIKE if known == MARKS else min(known, 1)]
-            if mark in noted:
-                self._begun = self._at - 1 - noted.index(mark)
-                self._left = min(self._begun, ALIKE) - 1
-                self.epoch = -1  # to be seen by the next ones
-                self.settled = self._begun < 2  # the same batch each time: all of the data
-            elif self._at > 20_000:
-                self.settled = True
-            return
-        if mark != self._marks[self._at - 1 - self._begun]:
-            self.epoch, self.settled = 0, True
-            return
-        self._left -= 1
-        if not self._left:
-            self.epoch, self.settled = self._begun, True
-
-    def told(self) -> dict[str, Any]:
-        if not self._sums:
-            return {}
-        means = np.array(self._sums).mean(axis=0)
-        n = len(self._sums)
-        return {
-            "mean": float(f"{means[0]:.4g}"),
-            "std": float(f"{math.sqrt(max(0.0, means[1] - means[0] ** 2)):.4g}"),
-            "spread": float(f"{self._spread:.3g}"),
-            "self_normalised": self._exact / n,
-            "batches": n,
-        }
-
-
-class _Labels:
-    """What batches of labels are like."""
-
-    def __init__(self) -> None:
-        self.batches = 0
-        self._counts: Counter[int] = Counter()
-        self._tops: list[float] = []
-        self._values: list[Tensor] = []
-        self._pairs: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, batch: Any, seen: _Inputs) -> None:
-        parts = list(_tensors(batch))
-        if len(parts) < 2:
-            return
-        x, y = parts[0].detach(), parts[-1].detach()
-        self.batches += 1
-        if y.is_floating_point():
-            self._values.append(y.float().flatten()[:1024].cpu())
-        else:
-            labels = y.flatten().tolist()[:8192]
-            counts = Counter(label for label in labels if label >= 0)
-            self._counts.update(counts)
-            if sum(counts.values()) >= 4:
-                self._tops.append(max(counts.values()) / sum(counts.values()))
-        if self.batches <= 10 and x.is_floating_point() and x.ndim == 2 and y.ndim <= 2 and y.numel() == x.shape[0]:
-            self._pairs.append((x.float().cpu(), y.float().reshape(-1).cpu()))
-
-    def told(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"batches": self.batches}
-        total = sum(self._counts.values())
-        if total and len(self._counts) > 1:
-            shares = np.array(list(self._counts.values())) / total
-            told["entropy"] = float(f"{-(shares * np.log(shares)).sum():.4g}")
-            told["overall_top"] = float(f"{shares.max():.3g}")
-            told["classes"] = len(self._counts)
-            if self._tops:
-                told["top_share"] = float(f"{np.mean(self._tops):.3g}")
-        elif self._values:
-            every = torch.cat(self._values)
-            told["variance"] = float(f"{float(every.var(correction=0)):.4g}")
-        return told
-
-    def column(self) -> list[Any] | None:
-        """An input column that is all but equal to the label, with its correlation."""
-        if len(self._pairs) < 5:
-            return None
-        x, y = torch.cat([a for a, _ in self._pairs]), torch.cat([b for _, b in self._pairs])
-        if len(y) < 64 or float(y.std()) == 0 or x.shape[1] < 2:
-            return None
-        a, b = x - x.mean(0), y - y.mean()
-        r = (a * b[:, None]).sum(0) / (a.norm(dim=0) * b.norm()).clamp_min(1e-30)
-        i = int(r.abs().argmax())
-        return [i, round(float(r[i]), 3)] if abs(float(r[i])) > 0.98 else None
-
-
 def _at_work(model: nn.Module) -> str:
     """What behaves otherwise in training mode."""
     found = {
@@ -680,23 +542,6 @@ def _at_work(model: nn.Module) -> str:
     if any(isinstance(m, nn.RNNBase) and m.training and m.dropout > 0 for m in model.modules()):
         found.add("the recurrence's dropout")
     return ", ".join(sorted(found))
-
-
-def _tensors(thing: Any) -> Iterator[Tensor]:
-    if isinstance(thing, Tensor):
-        yield thing
-    elif isinstance(thing, Mapping):
-        for part in cast(Mapping[Any, Any], thing).values():
-            yield from _tensors(part)
-    elif isinstance(thing, tuple | list):
-        for part in cast(Sequence[Any], thing):
-            yield from _tensors(part)
-
-
-def _first(thing: Any) -> Tensor | None:
-    if isinstance(thing, tuple) and thing and isinstance(thing[0], Tensor):
-        return thing[0]
-    return next(_tensors(thing), None)
 
 
 def _some(a: Tensor) -> Tensor:
