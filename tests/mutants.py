@@ -278,9 +278,12 @@ MUTANTS = [
         "        self._told = None\n        self._raw_hooks",
         "        self._raw_hooks",
     ),
+    Mutant("the norm before clipping is looked at where that after it is not", WATCH, "not self._measures()", "False"),
+    Mutant("a batch is known again by its number", "torch/batches.py", "mark != self._marks[", "mark is self._marks["),
     Mutant(
-        "a model is measured at each step for ever", "doctor/observer.py", "self.run.count >= self._eases[0]", "False"
+        "steps that wait are left out", "doctor/run.py", "        if self._waiting:\n            self._take_in()", ""
     ),
+    Mutant("a model is measured at each step for ever", "doctor/observer.py", "run.count >= self._eases[0]", "False"),
     # moments in fewer bits
     Mutant(
         "a narrow moment is rounded to nearest",

@@ -575,6 +575,11 @@ class Stepper:
         """Have telemetry of the next step, and from then on of every so many-th."""
         self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
 
+    @property
+    def measures(self) -> bool:
+        """Whether the next step measures."""
+        return self._until_telemetry == 0 and bool(self.tail.telemetry)
+
     def _report(self, plan: _Plan, last: Last, scale: float) -> Last:
         """What a measuring step says of itself."""
         sizes = plan.sizes

@@ -83,7 +83,7 @@ class Journal:
 
     def _write(self, last: str = "") -> None:
         self._written = time.monotonic()
-        text, begun = ("".join(map(_line, self._waiting)) + last).encode(), self._size
+        text, begun = (_lines(self._waiting) + last).encode(), self._size
         try:
             while self._size < begun + len(text):
                 self._size += os.write(self._file, text[self._size - begun :])
@@ -147,17 +147,19 @@ if hasattr(os, "register_at_fork"):
 _TEMPLATES: dict[tuple[bool, ...], str] = {}
 
 
-def _line(row: Sequence[float]) -> str:
-    """The line of a step: NaN says that a number was not told, except of the loss."""
-    told = tuple([True, True, *(value == value for value in row[2:])])
-    template = _TEMPLATES.get(told)
-    if template is None:
-        names = [f'"{name}":%.9g' for name in compress(COLUMNS[1:], told[1:])]
-        template = _TEMPLATES[told] = f'{{"step":%d,{",".join(names)}}}\n'
-    line = template % tuple(compress(row, told))
-    for word in ("nan", "inf", "-inf"):
-        line = line.replace(f":{word}", f':"{word}"')
-    return line
+def _lines(rows: Sequence[Sequence[float]]) -> str:
+    """The lines of steps: NaN says that a number was not told, except of the loss."""
+    lines: list[str] = []
+    for row in rows:
+        told = tuple([value == value for value in row])
+        template = _TEMPLATES.get(told)
+        if template is None:
+            names = [f'"{name}":%.9g' for name in compress(COLUMNS[2:], told[2:])]
+            loss = '"loss":%.9g' if told[1] else '"loss":"nan"'
+            template = _TEMPLATES[told] = f'{{"step":%d,{",".join([loss, *names])}}}\n'
+        lines.append(template % tuple(compress(row, told)))
+    text = "".join(lines)
+    return text.replace(":inf", ':"inf"').replace(":-inf", ':"-inf"') if "inf" in text else text
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,8 @@ OFTEN, PART = 10, 8
 #: model, whose step is short, and of a large one, for which measuring takes half as long as the step.
 LARGE, SMALLS, LARGES = 1 << 20, (200, 4), (20, 8)
 
+_NAN = math.nan
+
 
 class Doctor:
     """Watches a run.
@@ -72,6 +74,7 @@ class Doctor:
         trackers = cast(Sequence[Any], to) if isinstance(to, list | tuple) else [] if to is None else [to]
         self._to: list[Tracker] = [tracker(each) for each in trackers]
         self._begun = time.monotonic()
+        self._clipped = False  # whether gradients were shortened before they came to the step, when that was last known
         self._measured: Any = None  # the telemetry of the last step that measured
         self._journal: journal.Journal | None = None
         self._log = None if log is None else Path(log)  # as long as it is open whether it goes on with an earlier one
@@ -175,21 +178,28 @@ class Doctor:
         if loss is not None:
             if self._log is not None:
                 self._settle(self._log, step)
+            run = self.run
             row = [
-                float(self.run.step + 1 if step is None else step),
+                float(run.step + 1 if step is None else step),
                 number("loss", loss),
-                _or_nan(lr),
-                math.nan,
-                _or_nan(update_norm),
-                _or_nan(param_norm),
-                math.nan if grad_norm is None else number("grad_norm", grad_norm),
-                *(math.nan, _or_nan(skipped), _or_nan(scale), time.monotonic() - self._begun),
+                _NAN if lr is None else float(lr),
+                _NAN,
+                _NAN if update_norm is None else float(update_norm),
+                _NAN if param_norm is None else float(param_norm),
+                _NAN if grad_norm is None else number("grad_norm", grad_norm),
+                _NAN,
+                _NAN if skipped is None else float(skipped),
+                _NAN if scale is None else float(scale),
+                time.monotonic() - self._begun,
             ]
             self._measure(row)
+            limit = run.settings.get("clip_grad_norm")
             if row[3] != row[3]:  # what comes to the step is what clipping leaves
-                row[3] = min(row[6], self.run.settings.get("clip_grad_norm") or math.inf)
-            self.run.add(row)
-            if self._eases is not None and self.run.count >= self._eases[0]:
+                row[3] = min(row[6], limit or math.inf)
+            elif limit and row[6] != row[6] and row[3] < 0.999 * limit:  # and what is below the limit was not clipped
+                row[6] = row[3]
+            run.add(row)
+            if self._eases is not None and run.count >= self._eases[0]:
                 self.optimizer._stepper.measure(self._eases[1])
                 self._eases = None
             if tensors is not None:
@@ -198,7 +208,7 @@ class Doctor:
             if self._journal is not None:
                 self._journal.step(row)
             for each in self._to:
-                each(dict(zip(COLUMNS, row, strict=True)), self.run.step)
+                each(dict(zip(COLUMNS, row, strict=True)), run.step)
         if val_loss is not None:
             self._validated(val_loss, val_accuracy, train_loss)
         elif val_accuracy is not None or train_loss is not None:
@@ -220,7 +230,10 @@ class Doctor:
             return
         row[8] = float(last.skipped)
         if last.grad_norm is not None:
-            row[6] = last.grad_norm if row[6] != row[6] else row[6]
+            if row[6] == row[6]:
+                self._clipped = last.grad_norm < 0.999 * row[6]
+            elif not self._clipped:
+                row[6] = last.grad_norm
             row[3] = last.grad_norm * last.clip_coef
         if self.run.settings.get("clip_grad_norm"):
             row[7] = last.clip_coef
@@ -378,7 +391,3 @@ def number(name: str, value: Any) -> float:
         raise InputTypeError(
             f"Invalid {name}: {type(value).__name__}: it must be a number, or an array or tensor of one element."
         ) from None
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else float(value)

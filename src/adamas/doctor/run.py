@@ -27,6 +27,9 @@ TENSORS = ("grad_norm", "update_norm", "param_norm", "zero_share", "eps_share")
 #: Steps that are kept. When there are more, every second one of the older half goes.
 KEPT = 4096
 
+#: Rows that wait until they are wanted, or so many: to take them in one by one would take twenty times as long.
+WAITING = 64
+
 #: Samples that are kept, the last ones.
 SAMPLES = 12
 
@@ -46,21 +49,33 @@ class Table:
     def __init__(self, columns: int, kept: int = KEPT) -> None:
         self._held = np.full((kept + 1, columns), math.nan)
         self._kept, self._size = kept, 0
+        self._waiting: list[Sequence[float]] = []
 
     @property
     def rows(self) -> Floats:
         """All that are kept, oldest first."""
+        if self._waiting:
+            self._take_in()
         return self._held[: self._size]
 
     def add(self, row: Sequence[float]) -> None:
-        """A row more."""
-        self._held[self._size] = row
-        self._size += 1
-        if self._size > self._kept:
-            half = self._kept // 2
-            left = np.concatenate([self._held[0:half:2], self._held[half : self._size]])
-            self._size = len(left)
-            self._held[: self._size] = left
+        """A row more, which nobody changes any longer."""
+        self._waiting.append(row)
+        if len(self._waiting) >= WAITING:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        new, self._waiting = np.array(self._waiting, np.float64), []
+        while len(new):
+            part = new[: self._kept + 1 - self._size]
+            new = new[len(part) :]
+            self._held[self._size : self._size + len(part)] = part
+            self._size += len(part)
+            if self._size > self._kept:
+                half = self._kept // 2
+                left = np.concatenate([self._held[0:half:2], self._held[half : self._size]])
+                self._size = len(left)
+                self._held[: self._size] = left
 
 
 @dataclass

@@ -18,20 +18,18 @@ class Inputs:
 
     def __init__(self) -> None:
         self.batches = 0
-        self.settled = False
+        self.next: float = 1  #: the number of the batch that `mark` is to see next, infinite where no more
         self.epoch = 0
         self._sums: list[tuple[float, float]] = []
         self._spread = 1.0
         self._exact = 0
         self._marks: list[tuple[float, ...]] = []
-        self._at = 0
 
     def add(self, x: Tensor | None) -> None:
+        """What a batch is like."""
         self.batches += 1
         if x is None:
-            self.settled = True
             return
-        self.mark(x)
         if not x.is_floating_point() or (self.batches > 5 and self.batches % 10):
             return
         a = x.detach().float()
@@ -47,38 +45,48 @@ class Inputs:
         else:
             self._exact += int(abs(mean) < 1e-5 and abs(std - 1) < 1e-4)
 
-    def mark(self, x: Tensor | None) -> None:
+    def mark(self, x: Tensor | None, at: int) -> None:
         """Note some of a batch's numbers, to know it again.
 
         The first `MARKS` batches are noted. The first is looked for in each of the others; later one batch in so many
         is looked for among them all, so often that no epoch in the same order is missed. The next ones must follow.
+
+        Args:
+            x: the batch; None where it is nothing that could be known again.
+            at: its number, from 1.
         """
-        if x is None or self.settled:
+        if x is None:
+            self.next = math.inf
             return
-        self._at += 1
         known = len(self._marks)
-        if known == MARKS and self.epoch == 0 and self._at % (MARKS - ALIKE):
-            return
         rows = x.detach().reshape(len(x), -1)[:16] if x.ndim else x.detach().reshape(1, 1)
         mark = tuple(rows.double().sum(1).tolist())  # single numbers of an image are the same in most
         if known < MARKS:
             self._marks.append(mark)
-        if self.epoch == 0:
-            noted = self._marks[: MARKS - ALIKE if known == MARKS else min(known, 1)]
-            if mark in noted:
-                self._begun = self._at - 1 - noted.index(mark)
-                self._left = min(self._begun, ALIKE) - 1
-                self.epoch = -1  # to be seen by the next ones
-                self.settled = self._begun < 2  # the same batch each time: all of the data
-            elif self._at > 20_000:
-                self.settled = True
+        self.next = at + 1
+        if self.epoch < 0:
+            self._follows(mark, at)
             return
-        if mark != self._marks[self._at - 1 - self._begun]:
-            self.epoch, self.settled = 0, True
+        noted = self._marks[: MARKS - ALIKE if known == MARKS else min(known, 1)]
+        if mark in noted:
+            self._begun = at - 1 - noted.index(mark)
+            self._left = min(self._begun, ALIKE) - 1
+            self.epoch = -1  # to be seen by the next ones
+            if self._begun < 2:  # the same batch each time: all of the data
+                self.next = math.inf
+        elif at > 20_000:
+            self.next = math.inf
+        elif len(self._marks) == MARKS:
+            self.next = at + (MARKS - ALIKE) - at % (MARKS - ALIKE)
+
+    def _follows(self, mark: tuple[float, ...], at: int) -> None:
+        """Whether a batch is the next one of the order that has been noted."""
+        if mark != self._marks[at - 1 - self._begun]:
+            self.epoch, self.next = 0, math.inf
             return
         self._left -= 1
         if not self._left:
-            self.epoch, self.settled = self._begun, True
+            self.epoch, self.next = self._begun, math.inf
 
     def told(self) -> dict[str, Any]:
         if not self._sums:

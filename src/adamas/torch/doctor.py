@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import SequentialSampler
 
 from adamas import doctor
-from adamas.doctor.observer import number
+from adamas.doctor.observer import OFTEN, next_check, number
 from adamas.doctor.run import TENSORS, median
 from adamas.errors import InputTypeError
 from adamas.hyperparameters import whole
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: Training batches whose inputs and labels are looked at, from the first on.
 BATCHES = 100
 
-#: Steps after which activations are looked at before examinations alone.
-PROBED = 200
+#: Steps at the beginning that are looked at closely, and after which activations are before examinations alone.
+FIRST, PROBED = 5, 200
 
 #: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
 ELEMENTS = 16384
@@ -110,12 +110,18 @@ class Doctor(doctor.Doctor):
         self._before: list[Tensor] | None = None  # θ before a step that is looked at
         self._row: tuple[float, ...] = (math.nan, math.nan, math.nan)  # ‖g‖, ‖Δθ‖, ‖θ‖ of the last step
         self._tensors: dict[str, Any] | None = None
+        self._scale = math.nan  # of the loss, at the last step
         self._raw = math.nan
+        self._raw_due = OFTEN  # steps after which ‖g‖ before clipping is looked at next
         self._raw_hooks: list[Any] = []
         self._told: Tensor | None = None  # a parameter whose gradient told that a backward pass was on its way
         self._passing = False  # whether one is
         self._mode: _Probe | None = None
-        self._forwards = self._backwards = self._evals = 0
+        self._passes = 0  # forward passes in training
+        self._due: float = 1  # the one that is looked at next
+        self._close = True  # whether those of the next step are looked at more closely
+        self._leaving: Any = None  # the hook at the end of such a pass
+        self._backwards = self._evals = 0
         self._trained_mode = ""  # what was at work in an evaluation in training mode
         self._seen = Inputs()
         self._seen_eval = Inputs()
@@ -133,10 +139,7 @@ class Doctor(doctor.Doctor):
             every=every,
         )
         self._look_at_model(data)
-        self._hooks = [
-            model.register_forward_pre_hook(self._enter),
-            model.register_forward_hook(self._leave, with_kwargs=True, always_call=True),
-        ]
+        self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
         if self._own:
             self._hooks += [
                 optimizer.register_step_pre_hook(self._before_step),
@@ -205,40 +208,60 @@ class Doctor(doctor.Doctor):
 
     # What passes through the model.
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        if self.probe_every and torch.is_grad_enabled() and module.training and self._mode is None and self._probes():
-            self._mode = _Probe()
-            self._mode.__enter__()
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if not (module.training and torch.is_grad_enabled()):
+            self._evaluates(module, args, kwargs)
+            return
+        self._passes += 1
+        if self._passes >= self._due:
+            self._looks_at(args, kwargs)
+        if self._close and self._leaving is None:
+            self._leaving = module.register_forward_hook(self._leave, always_call=True)
+            if self._probes():
+                self._mode = _Probe()
+                self._mode.__enter__()
+
+    def _looks_at(self, args: Any, kwargs: Any) -> None:
+        """A training batch."""
+        x = first_in(args) if args else first_in(kwargs)
+        if self._seen.batches < BATCHES:
+            self._seen.add(x)
+        if self._passes >= self._seen.next:
+            self._seen.mark(x, self._passes)
+        self._due = self._passes + 1 if self._seen.batches < BATCHES else self._seen.next
+
+    def _evaluates(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._evals += 1
+        if module.training and not self._trained_mode:
+            self._trained_mode = _at_work(module)
+        if self._seen_eval.batches < 20:
+            self._seen_eval.add(first_in(args) if args else first_in(kwargs))
+
+    def _examines(self) -> bool:
+        """Whether the run is examined after the next step."""
+        return self.run.step + 1 >= self._next
 
     def _probes(self) -> bool:
+        if not self.probe_every:
+            return False
         if self.run.count >= PROBED:  # what nobody looks at is not worth its time
-            return self.run.count + 1 >= self._next
+            return self._examines()
         return self.run.count % self.probe_every == min(2, self.probe_every - 1)
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._leaving.remove()
+        self._leaving = None
         if self._mode is not None:
             self._mode.__exit__(None, None, None)
             self._probed(self._mode)
             self._mode = None
-        if torch.is_grad_enabled() and module.training:
-            self._forwards += 1
-            if self._seen.batches < BATCHES:
-                self._seen.add(first_in(args) if args else first_in(kwargs))
-            elif not self._seen.settled:
-                self._seen.mark(first_in(args) if args else first_in(kwargs))
-            if self.run.count < 5 or self.run.count + 1 >= self._next:
-                # A loss that the model has computed itself says nothing of how it was divided.
-                tensor = next((each for each in tensors_in(output) if each.ndim), None)
-                if tensor is not None and tensor.requires_grad:
-                    if tensor.dtype == torch.float16:
-                        self.note("half", "the model's outputs")
-                    tensor.register_hook(self._backward)
-        else:
-            self._evals += 1
-            if module.training and not self._trained_mode:
-                self._trained_mode = _at_work(module)
-            if self._seen_eval.batches < 20:
-                self._seen_eval.add(first_in(args) if args else first_in(kwargs))
+        if self.run.count < FIRST or self._examines():
+            # A loss that the model has computed itself says nothing of how it was divided.
+            tensor = next((each for each in tensors_in(output) if each.ndim), None)
+            if tensor is not None and tensor.requires_grad:
+                if tensor.dtype == torch.float16:
+                    self.note("half", "the model's outputs")
+                tensor.register_hook(self._backward)
 
     def _backward(self, g: Tensor) -> None:
         """A backward pass came by the output: how large a gradient a mean loss gives it."""
@@ -262,7 +285,9 @@ class Doctor(doctor.Doctor):
     # What an optimizer that does not measure shows.
 
     def _closely(self) -> bool:
-        return self.run.count < 10 or self.run.count % max(10, self.every) == 0 or self.run.count + 1 >= self._next
+        if self.run.count < 10 or self.run.count % max(10, self.every) == 0:
+            return True
+        return bool(self._raw_hooks) or self._examines()
 
     @torch.no_grad()
     def _before_step(self, *_: Any) -> None:
@@ -309,11 +334,20 @@ class Doctor(doctor.Doctor):
     # ‖g‖ before the loop clips: hooks for one step, on the parameters themselves.
 
     def _watch_raw(self) -> None:
+        if self.run.count >= FIRST:
+            if self.run.count < self._raw_due or not self._measures():
+                return
+            self._raw_due = next_check(self.run.count)
         params = self._params if self._told is None else [self._told]
         self._told = None
         self._raw_hooks = [
             p.register_post_accumulate_grad_hook(self._arrived) for p in params if p.requires_grad and p.is_leaf
         ]
+
+    def _measures(self) -> bool:
+        """Whether the next step tells ‖g‖ after clipping: of the one without the other nothing follows."""
+        stepper = getattr(self.optimizer, "_stepper", None)
+        return stepper is None or stepper.measures
 
     def _arrived(self, p: Tensor) -> None:
         """A gradient is there: at the end of this backward pass they all are."""
@@ -351,9 +385,9 @@ class Doctor(doctor.Doctor):
             loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
             if batch is not None and self._labels.batches < BATCHES:
                 self._labels.add(batch, self._seen)
-            if self._raw_hooks and grad_norm is None:
+            if self._raw_hooks:
                 raw = self._take_raw()
-                grad_norm = raw if raw == raw else None
+                grad_norm = raw if grad_norm is None and raw == raw else grad_norm
         if others.get("val_loss") is not None:
             if self._evals and self._trained_mode:
                 self.note("evaluated_in_train_mode", [self.run.step, self._trained_mode])
@@ -361,18 +395,20 @@ class Doctor(doctor.Doctor):
         first = loss is not None and self._count < 0
         before = self.run.step
         if loss is not None and self._output:
-            self._passes(loss)
+            self._look_at_passes(loss)
         super().observe(loss, grad_norm=grad_norm, **others)
         if loss is None:
             return
         if first:
             self._look_at_count(int(others.get("step") or before + 1))
-        self._forwards = self._backwards = 0
-        close = self.run.count % 10 == 0 or self.run.count < 5
-        if close and not self._raw_hooks and self._hooks:
-            self._watch_raw()
+        self._backwards = 0
+        run = self.run
+        if run.count < PROBED or self._close or run.count >= self._raw_due or run.step + 1 >= self._next:
+            self._close = run.count < FIRST or self._examines() or self._probes()
+            if self._hooks and not self._raw_hooks:
+                self._watch_raw()
 
-    def _passes(self, loss: float) -> None:
+    def _look_at_passes(self, loss: float) -> None:
         """How many backward passes made this step, and whether their losses were divided."""
         seen, passes = self._output, self._backwards
         self._output = {}
@@ -394,9 +430,10 @@ class Doctor(doctor.Doctor):
             if row[6] != row[6] and not self.run.settings.get("clip_grad_norm") and row[3] == math.inf:
                 row[6] = math.inf
         if self.scaler is not None:
-            row[9] = float(self.scaler.get_scale())
-            if self._own and row[8] != row[8] and len(self.run.history.rows):
-                row[8] = float(row[9] < self.run.history.rows[-1][9])
+            before, self._scale = self._scale, float(self.scaler.get_scale())
+            row[9] = self._scale
+            if self._own and row[8] != row[8] and before == before:
+                row[8] = float(self._scale < before)
 
     # Now and then.
 
