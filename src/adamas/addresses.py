@@ -206,6 +206,16 @@ def advance(addresses, rows, n, values):
 
 
 @cfunc("int64(int64, int64, int64)", cache=CACHE)
+def total(values, n, sum_):
+    """Write down the sum of n float64 numbers."""
+    numbers, whole = float64_array(values, n), 0.0
+    for i in range(n):
+        whole += numbers[i]
+    store_float64(sum_, whole)
+    return 0
+
+
+@cfunc("int64(int64, int64, int64)", cache=CACHE)
 def scatter(addresses, n, values):
     """Write n float64 numbers to where they belong."""
     for i in range(n):

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas.addresses import helper
 from adamas.kernel import Kernel, norm_address
 from adamas.lowering.storage import Kinds
 from adamas.tail import MEASURES
@@ -57,6 +58,10 @@ class Job(Protocol):
 
     @property
     def results(self) -> NDArray[np.float64]: ...
+
+    def total(self) -> float:
+        """The sum of the only result over all spans worked through."""
+        ...
 
 
 class Work(Protocol):
@@ -151,7 +156,14 @@ class Task:
         fixed = place(table.addresses), place(table.spans)
         self._words = (ctypes.c_int64 * 9)(0, 0, 0, table.addresses.shape[1], *fixed, 0, place(self.results), 0)
         self._place = ctypes.addressof(self._words)
+        self._sum, self._add = ctypes.c_double(), helper("total", 3)
+        self._sum_place = ctypes.addressof(self._sum)
         self._done = True
+
+    def total(self) -> float:
+        """The sum of the only result over all spans worked through."""
+        self._add(self._words[7], self._table.used, self._sum_place)
+        return self._sum.value
 
     def begin(self) -> None:
         """All spans are to be worked through by the next `run`."""
@@ -240,12 +252,12 @@ class Table:
     def _have(self, lines: int, width: int, dtype: Any) -> None:
         self.coefficients, self.keys = np.zeros((lines, width), dtype), np.zeros(lines, np.int64)
         self.lines = place(self.coefficients), place(self.keys)
+        self._coefficients, self._keys = self.coefficients.data, self.keys.data
 
     def use(self, lines: Sequence[Sequence[float]], rows: Ints | None, keys: Sequence[int]) -> None:
         """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
         if len(lines) != self._rows:
             self._have(len(lines), self.coefficients.shape[1], self.coefficients.dtype)
-        self.keys[:] = keys
         if rows is not None or self._rows != 1:
             lines_of = np.zeros_like(self.owners) if rows is None else rows[self.owners]
             if not np.array_equal(self.spans[:, 3], lines_of):
@@ -253,8 +265,9 @@ class Table:
                 self.changes += 1
         self._rows = len(lines)
         for k, line in enumerate(lines):
+            self._keys[k] = keys[k]
             try:
-                self._pack.pack_into(self.coefficients.data, k * self._pack.size, *line)
+                self._pack.pack_into(self._coefficients, k * self._pack.size, *line)
             except OverflowError:  # beyond float32: infinite
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line

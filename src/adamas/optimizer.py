@@ -212,7 +212,7 @@ class _Plan:
     described: Ints
     changes: object
     states: States
-    lengths: list[int]  # parameters in each group
+    groups: list[tuple[int, Kernel]]  # how many parameters each has, and the kernel that its hyperparameters ask for
     sizes: NDArray[np.float64]  # numbers in each parameter that has a gradient
     active: Ints  # positions of the parameters that have a gradient
     scalars: Ints  # [scalars, active]: addresses of counts and scalar states
@@ -224,7 +224,18 @@ class _Plan:
     _works: dict[bool | None, list[Work]] = field(default_factory=dict[bool | None, list[Work]])
 
     def __post_init__(self) -> None:
-        self.places = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
+        scalars, counts = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
+        #: What the helpers take that read and write the counts and scalar states.
+        self.read, self.write = (scalars, *self.scalars.shape, counts), (scalars, self.counts.size, counts)
+        #: Those of the first parameter; of all, where all have come equally far.
+        self.first = self.counts[:, 0] if len(self.active) else self.counts
+        #: Whether nothing is fetched before the kernels and nothing brought back after them.
+        self.direct = not any(
+            part.table is None or part.indices is not None or part.touched or part.staged or part.staged_gradients
+            for part in self.parts
+        )
+        engines = {part.engine for part in self.parts}
+        self.engine = engines.pop() if len(engines) == 1 else None  #: of all parts
 
     def works(self, measured: bool | None) -> list[Work]:
         """All parts' `_Part.job`, those of one engine together."""
@@ -314,17 +325,16 @@ class Stepper:
         if found_inf:
             self.last = Last(skipped=True)
             return
-        kernels = self._kernels(groups, grad_scale is not None)
+        scaled = grad_scale is not None
         plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
-        if plan is None or not self._holds(plan, groups, kernels, states, params, grads):
-            plan = self._make(groups, kernels, states, keys, params, grads)
-        self.last = SILENT
+        if plan is None or not self._holds(plan, groups, scaled, states, params, grads):
+            plan = self._make(groups, self._kernels(groups, scaled), states, keys, params, grads)
+        self._last = SILENT
         if len(plan.active):
-            scalars, counts = plan.places
-            together = self._advance(scalars, *plan.scalars.shape, counts)
+            together = self._advance(*plan.read)
             if plan.begins and self._only_looks(plan, grads):
                 plan.counts[0] = 0
-                unbroken(lambda: self._commit(plan, [], [], states, params, grads))
+                unbroken(partial(self._commit, plan, [], [], groups, states, params, grads))
             else:
                 scale = 1.0 if grad_scale is None else grad_scale
                 self._move(plan, bool(together), groups, states, params, grads, scale, found_inf is None)
@@ -342,7 +352,8 @@ class Stepper:
         skips: bool,
     ) -> None:
         """The step, with all that was looked at; ``skips`` where it is left out if a gradient is not finite."""
-        self._gather(plan, grads)
+        if not plan.direct:
+            self._gather(plan, grads)
         factor = 1 / scale
         reported = self._until_telemetry == 0 and bool(self.tail.telemetry)
         known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
@@ -360,29 +371,30 @@ class Stepper:
         results = self._prepare(plan, together, groups, params, grads, factor, measured)
         for work in works:
             work.begin()
-
-        def commit() -> None:
-            self._commit(plan, works, results, states, params, grads)
-            if known is not None:
-                self._watch(plan, known, groups, states)
-
-        unbroken(commit)
+        unbroken(partial(self._commit, plan, works, results, groups, states, params, grads, known))
         if reported:
-            self.last = self._report(plan, self.last, scale)
-        for part in plan.parts:
-            if part.touched is not None:
-                part.touched.drop()
+            self._last = self._report(plan, self.last, scale)
+        if not plan.direct:
+            for part in plan.parts:
+                if part.touched is not None:
+                    part.touched.drop()
 
     def _commit(
         self,
         plan: _Plan,
         works: Sequence[Work],
         results: Sequence[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]],
+        groups: Sequence[MutableMapping[str, Any]],
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
+        known: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change what the step changes. All of it can be done again without harm: after an interruption it is."""
+        """Change what the step changes. All of it can be done again without harm: after an interruption it is.
+
+        Args:
+            known: what a late switch that is still to come knew before the step.
+        """
         if plan.fresh:
             for key, missing in plan.fresh:
                 if key in states:
@@ -392,9 +404,20 @@ class Stepper:
             plan.changes, plan.fresh, plan.begins = State.changes, [], False
         for work in works:
             work.run(self.arrays.crew)
+        if works and not plan.direct:
+            self._bring_back(plan, grads)
         for result in results:
             self.arrays.store(*result)
-        for part in plan.parts if works else ():
+        self._scatter(*plan.write)
+        if works and self.also is not None:
+            self.also()
+        self.arrays.changed(params, plan.active, plan.sight)
+        if known is not None:
+            self._watch(plan, known, groups, states)
+
+    def _bring_back(self, plan: _Plan, grads: Sequence[Any]) -> None:
+        """Copy what kernels have written elsewhere to where it belongs; the other half of `_gather`."""
+        for part in plan.parts:
             for original, stage in part.staged:
                 self.arrays.copy(stage, original)
             if part.touched is not None:
@@ -404,11 +427,6 @@ class Stepper:
                     self.arrays.clear(grads[plan.active[part.members][0]])
                 for i, _, stage, _ in part.staged_gradients:
                     self.arrays.copy(stage, grads[i])
-        scalars, counts = plan.places
-        self._scatter(scalars, plan.counts.size, counts)
-        if works and self.also is not None:
-            self.also()
-        self.arrays.changed(params, plan.active, plan.sight)
 
     def _watch(
         self, plan: _Plan, known: Mapping[str, Any], groups: Sequence[MutableMapping[str, Any]], states: States
@@ -462,18 +480,18 @@ class Stepper:
         self,
         plan: _Plan,
         groups: Sequence[Mapping[str, Any]],
-        kernels: Sequence[Kernel],
+        scaled: bool,
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
     ) -> bool:
-        return (
-            plan.changes is State.changes
-            and plan.states is states
-            and plan.lengths == [len(group["params"]) for group in groups]
-            and not self.arrays.look(params, grads, plan.sight)
-            and all(kernels[part.group] is part.kernel for part in plan.parts)
-            and (not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))
+        if plan.changes is not State.changes or plan.states is not states or len(groups) != len(plan.groups):
+            return False
+        for group, hyper, (length, kernel) in zip(groups, self._hyper, plan.groups, strict=False):
+            if hyper.read(group, scaled) is not kernel or len(group["params"]) != length:
+                return False
+        return not self.arrays.look(params, grads, plan.sight) and (
+            not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown))
         )
 
     @contextmanager
@@ -543,21 +561,25 @@ class Stepper:
     ) -> Last | Callable[[], Last]:
         """The norm of all gradients, and what follows from it; or who will say so, once the device has found it."""
         works, told, largest = plan.works(None), None, self.tail.clip_grad_norm
-        engine = plan.parts[0].engine
-        if nonfinite == "propagate" and largest is not None and engine is not None:
-            if all(part.engine is engine for part in plan.parts):
-                told = engine.clip(works, steps, largest, scale)
+        if nonfinite == "propagate" and largest is not None and plan.engine is not None:
+            told = plan.engine.clip(works, steps, largest, scale)
         for work in works:
             work.begin()
         for work in works:  # unbroken, or threads might be left at work on memory that goes
             unbroken(partial(work.run, self.arrays.crew))
         if told is not None:
             return lambda: Last(*told())
-        squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
-        norm = math.sqrt(sum(float(s.sum()) for s in squares)) / scale
+        total = 0.0
+        for part in plan.parts:
+            if part.table is None:
+                total += float(part.squares(self.arrays, grads, plan.active).sum())
+            else:
+                total += part.jobs[None].total()
+        norm = math.sqrt(total) / scale
         if not math.isfinite(norm) and nonfinite == "skip":
             return Last(norm, skipped=True)
         if not math.isfinite(norm) and nonfinite == "raise":
+            squares = [part.squares(self.arrays, grads, plan.active) for part in plan.parts]
             first = min(
                 int(plan.active[part.members][part.owners(~np.isfinite(s))].min(initial=len(grads)))
                 for part, s in zip(plan.parts, squares, strict=True)
@@ -607,22 +629,26 @@ class Stepper:
         of coefficients.
         """
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
-        first = [plan.counts.item(k) for k in range(0, plan.counts.size, plan.counts.shape[1])]
+        columns, rows = [plan.first.tolist()], None
         for part in plan.parts:
             if part.table is None:
                 eager += self._compute(plan, part, groups[part.group], params, grads, factor, measured)
                 continue
-            if together:
-                columns, rows = [first], None
-            else:
+            if not together:
                 unique, rows = np.unique(plan.counts[:, part.members], axis=1, return_inverse=True)
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
-            computed = [self._host(part, column, factor) for column in columns]
-            keys = [key_of(int(column[0])) for column in columns]
-            part.table.use([line for line, _ in computed], rows, keys)
-            if len(first) > 1:
-                carried = np.array([scalars for _, scalars in computed]).T
-                plan.counts[1:, part.members] = carried if rows is None else carried[:, rows]
+            lines: list[tuple[float, ...]] = []
+            carried: list[tuple[float, ...]] = []
+            keys: list[int] = []
+            for column in columns:
+                line, scalars = self._host(part, column, factor)
+                lines.append(line)
+                carried.append(scalars)
+                keys.append(key_of(int(column[0])))
+            part.table.use(lines, rows, keys)
+            if len(plan.counts) > 1:
+                new = np.array(carried).T
+                plan.counts[1:, part.members] = new if rows is None else new[:, rows]
         return eager
 
     def _compute(
@@ -748,7 +774,7 @@ class Stepper:
             described=arrays.describe(shown),
             changes=State.changes,
             states=states,
-            lengths=[len(group["params"]) for group in groups],
+            groups=[(len(group["params"]), kernel) for group, kernel in zip(groups, kernels, strict=True)],
             sizes=np.array([forms[i][1].size if i in forms else 0 for i in range(len(params))], np.float64),
             active=np.array(active, np.int64),
             scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),

@@ -122,7 +122,7 @@ class Tail:
         if not isinstance(late_switch, LateSwitch | None):
             raise InputTypeError(f"Invalid late_switch value: {late_switch!r}: it must be a LateSwitch(…), or None.")
 
-    @property
+    @cached_property
     def looks_first(self) -> bool:
         """Whether a step must see all gradients before it can begin."""
         return self.clip_grad_norm is not None or self.nonfinite != "propagate"

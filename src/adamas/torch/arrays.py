@@ -117,7 +117,7 @@ class TorchArrays:
         self._api = _api()
         self._place = int(self._api.ctypes.data)
         self._look, self._age, self._describe = helper("look", 7), helper("age", 2), helper("describe", 4)
-        self._threads = _OpenMP()
+        self.crew: Crew = _OpenMP()
 
     def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
         return self._look(id(params), len(params), self._place, *sight.places)
@@ -299,10 +299,6 @@ class TorchArrays:
             rest = [params[i] for i in active if not sight.versions[i]]
             # what was made in inference mode has no version
             torch.autograd.graph.increment_version([p for p in rest if not p.is_inference()])
-
-    @property
-    def crew(self) -> Crew:
-        return self._threads
 
 
 def _wide(param: Tensor) -> torch.dtype:

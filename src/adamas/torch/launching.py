@@ -105,6 +105,9 @@ class _Job:
     def results(self) -> NDArray[np.float64]:
         return self.said.cpu().numpy()
 
+    def total(self) -> float:
+        return float(self.results.sum())
+
 
 class _Launch(ABC):
     """Several jobs' work, done by one launch.

@@ -33,6 +33,19 @@ _KEYS = {"decoupled": "decoupled_weight_decay"}
 _ARRAYS = TorchArrays()
 
 
+class _Gradients(Sequence[Tensor | None]):
+    """The gradients of parameters, fetched when asked for: a step as a rule reads their addresses alone."""
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.params = params
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.params[i].grad
+
+
 class Optimizer(torch.optim.Optimizer):
     """Steps torch parameters by one of the rules; a `torch.optim.Optimizer` in every respect.
 
@@ -61,6 +74,7 @@ class Optimizer(torch.optim.Optimizer):
     made: ClassVar[tuple[Any, ...]]  # the arguments of `optimizer`
     state: Any  # `States`, which is the defaultdict that torch asks for
     __signature__: ClassVar[Any]
+    _gradients = _Gradients(())  # of the last step's parameters
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         params, defaults = bind(type(self).__name__, self.__signature__, args, _torch_names(kwargs))
@@ -123,7 +137,7 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InputError: where a gradient or state does not fit its parameter; nothing is changed.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             return self._uncompiled(closure)
         if (
             self._optimizer_step_pre_hooks
@@ -148,13 +162,15 @@ class Optimizer(torch.optim.Optimizer):
             self._adopt()
         groups = self.param_groups
         params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
+        if self._gradients.params is not params:
+            self._gradients = _Gradients(params)
         scale, found = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         self._stepper.step(
             groups,
             self.state,
             params,
             params,
-            _Gradients(params),
+            self._gradients,
             None if scale is None else float(scale),
             bool(found),
         )
@@ -299,19 +315,6 @@ class Optimizer(torch.optim.Optimizer):
         self.__setstate__({"state": States({**held, **rest}), "param_groups": groups})
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
-
-
-class _Gradients(Sequence[Tensor | None]):
-    """The gradients of parameters, fetched when asked for: a step as a rule reads their addresses alone."""
-
-    def __init__(self, params: Sequence[Tensor]) -> None:
-        self.params = params
-
-    def __len__(self) -> int:
-        return len(self.params)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.params[i].grad
 
 
 def _plain(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
