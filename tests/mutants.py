@@ -793,7 +793,27 @@ MUTANTS = [
         "",
     ),
     Mutant("a remedy that did not help is built upon", TREATMENT, "        if not helped:\n            return\n", ""),
-    Mutant("a run is treated for a note", TREATMENT, 'if finding.severity != "note"]', "]"),
+    Mutant("a note ails a run", TREATMENT, 'if finding.severity != "note"]', "]"),
+    Mutant(
+        "notes are not tried", TREATMENT, "for finding in outcome.findings:", "for finding in ailing(outcome.findings):"
+    ),
+    Mutant(
+        "a run that was joined has no beginning that was missed",
+        "doctor/run.py",
+        "return len(at) > 1 and",
+        "return False and",
+    ),
+    Mutant("a layer's units are alive if all batches say so", WATCH, "held]).any(0)", "held]).all(0)"),
+    Mutant("two units are a layer", WATCH, " or len(held[0][0]) < UNITS", ""),
+    Mutant("weights that begin at 0 never creep", "doctor/findings/lr_too_low.py", "creeps or bound", "creeps"),
+    Mutant("what cannot be learnt creeps", "doctor/findings/lr_too_low.py", " and not aimless", ""),
+    Mutant("what is frozen and learns nothing is meant", "doctor/findings/frozen_parameters.py", " and not stuck", ""),
+    Mutant(
+        "β₂ is for ever weighed down by the first gradients",
+        "doctor/findings/beta2_horizon.py",
+        "late < first",
+        "False",
+    ),
     Mutant("the last run is the best", "fix/__init__.py", "if round.kept][-1]", "][-1]"),
     Mutant(
         "less found counts for more than a better measure",

@@ -114,6 +114,7 @@ def test_noise_is_seldom_a_fall() -> None:
 def test_an_eta_is_lowered_between_a_third_and_a_three_hundredth() -> None:
     assert lower_lr(0.3, 1e9) == pytest.approx(0.001) and lower_lr(0.3, 1e-9) == pytest.approx(0.1)
     assert lower_lr(0.3, 0.09) == pytest.approx(0.01)  # to ‖Δθ‖/‖θ‖ = 3e-3
+    assert lower_lr(0.3, 0.3, 300) == pytest.approx(0.01)  # in a short run to 1e-2, so that it comes somewhere
     assert lower_lr(0.3, float("nan")) == pytest.approx(0.03)
 
 

@@ -207,9 +207,61 @@ def test_remedies_have_values_of_the_run() -> None:
     assert cure("D202") == {"lr": 1.0}  # ‖Δθ‖/‖θ‖ from 1e-5 to 1e-2, so that 200 steps come somewhere
     assert cure("D204") == {"schedule_steps": 200}
     assert cure("D302") == {"beta2": 0.97}
-    assert cure("D401") == {"clip_grad_norm": 10.0}
+    assert cure("D401") == {"clip_grad_norm": 50.0}
     assert cure("D606") == {"divide_by": 4}
     assert cure("D701")["stop_at"] == 60
+
+
+def test_beta2_forgets_the_first_gradients_in_time() -> None:
+    fell = told(settings={"beta2": 0.9999}, steps=300, count=300, norm=lambda t: 50.0 if t < 10 else 1.0)
+    assert next(f for f in fell.findings if f.code == "D302").remedy.settings == {"beta2": 0.9}  # 50**(-8/300)
+    fell = told(settings={"beta2": 0.9999}, steps=300, count=300, norm=lambda t: 5.0 if t < 10 else 1.0)
+    assert next(f for f in fell.findings if f.code == "D302").remedy.settings == {"beta2": 0.96}
+
+
+def creeping(fall: float, **given: Any) -> list[str]:
+    """What is found in a run of weights that began at 0, whose steps can take a tenth of the loss away at most."""
+    seen = told(
+        lambda t: 0.7 * (1 - fall * t / 300),
+        300,
+        300,
+        noise=0.001,
+        ratio=lambda t: 1 / (1 + t),
+        norm=lambda t: 0.7 * 0.1 / 300 * (1 + t) / 10,  # times ‖Δθ‖ = 10 / (1 + t)
+        facts={"labels": {"batches": 50, "entropy": 0.693, "classes": 2, "overall_top": 0.5, "top_share": 0.6}},
+        **given,
+    )
+    return [finding.code for finding in seen.findings]
+
+
+def test_weights_that_begin_at_0_creep_if_the_gradient_allows_no_more() -> None:
+    assert creeping(0.06)[0] == "D202"
+    assert "D202" not in creeping(0.002)  # it could have come somewhere, and did not: there is nothing to learn
+    assert creeping(0.002)[0] == "D602"
+
+
+def test_a_fall_is_not_judged_where_the_beginning_was_not_seen() -> None:
+    """The last half of a run looks like a plateau, an η that is too low, a model that is too small."""
+
+    def codes(first: int, every: int = 1, **given: Any) -> set[str]:
+        doctor = Doctor(steps=400 * every, settings={"rule": "adamw", "lr": 1e-3})
+        rng = np.random.default_rng(0)
+        for t in range(first, first + 300 * every, every):
+            loss = 0.5 * (1 + 0.03 * rng.standard_normal())
+            doctor.observe(loss, step=t, lr=1e-3, grad_norm=1.0, update_norm=given["ratio"], param_norm=1.0)
+        return {finding.code for finding in doctor.findings}
+
+    assert {"D602", "D702", "D703"} <= codes(1, ratio=1e-3) and "D202" in codes(1, ratio=1e-6)
+    assert {"D602", "D702", "D703"} <= codes(10, 10, ratio=1e-3)  # each tenth step from the beginning
+    assert codes(101, ratio=1e-3) == codes(101, ratio=1e-6) == set()
+
+
+def test_most_of_a_model_may_be_frozen_as_long_as_the_rest_learns() -> None:
+    frozen = {"facts": {"parameters": {"frozen": ["0.weight"], "missing": [], "frozen_share": 0.95, "all": 6}}}
+    learns = told(falling(2.3, 0.2), 200, 200, **frozen).findings
+    assert [(finding.code, finding.severity) for finding in learns] == [("D505", "note")]
+    stuck = told(flat(2.3), 200, 200, **frozen).findings[0]
+    assert (stuck.code, stuck.severity) == ("D505", "warning")
 
 
 def test_weights_that_stand_still_are_frozen_unless_the_schedule_holds_them() -> None:

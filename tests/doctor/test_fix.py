@@ -56,6 +56,12 @@ def test_a_healthy_run_is_run_once() -> None:
     assert treated.verdict == "Nothing ails this run."
 
 
+def test_a_note_is_tried_and_taken_back_if_it_does_not_help() -> None:
+    treated = fix("digits", "adamw", lr=2e-3, steps=150, clip=1e4, schedule="cosine", warmup=0.1)
+    assert len(treated.rounds) == 2 and treated.cured and not treated.changes
+    assert treated.verdict.startswith("Nothing ails this run; what is only noted was tried: clip_grad_norm 10000 → ")
+
+
 def test_what_it_is_given_is_what_is_trained() -> None:
     """The same numbers as a race's trial, which another loop computes."""
     from adamas.problems import load
@@ -85,8 +91,9 @@ def test_the_optimizer_of_a_file_is_treated_and_its_lines_run(monkeypatch: pytes
 
     torch.manual_seed(0)
     names = executed(treated, too_hot.model(), too_hot.x[:1024], too_hot.y[:1024])
-    assert names["opt"].param_groups[0]["lr"] == treated.changes["lr"][1]
+    assert names["opt"].param_groups[0]["initial_lr"] == treated.changes["lr"][1]
     assert names["opt"].param_groups[0]["weight_decay"] == 0.01  # as in the file
+    assert treated.rounds[2].finding.severity == "note" and treated.changes["schedule"] == ("constant", "cosine")
 
 
 def test_a_files_schedule_of_the_wrong_length_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,32 @@ def test_dead_and_saturated_units() -> None:
     assert "D503" in codes(train(adam, model))[:2]
 
 
+@pytest.mark.parametrize(("rows", "looks"), [(8, 8), (32, 2), (64, 1)])
+def test_units_are_dead_if_they_are_silent_for_many_samples(rows: int, looks: int) -> None:
+    """Unit 0 speaks for one sample, of all that are looked at the first; 3 others always do; 4 never."""
+    model = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 1))
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.copy_(torch.tensor([-1.0] * 5 + [1.0] * 3))
+        model[0].weight[0] = 1.0
+    doctor = Doctor(model, torch.optim.SGD(model.parameters(), lr=0.0), probe_every=1)
+    x = torch.zeros(rows, 1)
+    x[0] = 2.0
+    shares: list[Any] = []
+    for t in range(looks + 1):
+        model(x if t == 0 else torch.zeros(rows, 1)).mean().backward()
+        doctor.observe(1.0)
+        shares.append(doctor.run.facts["dead"])
+    assert shares[: looks - 1] == [[]] * (looks - 1)  # too few samples
+    assert shares[looks - 1 :] == [[["relu number 1", 0.5]], [["relu number 1", 0.625]]]
+
+
+def test_a_layer_of_two_units_is_not_judged_by_its_dead() -> None:
+    model = nn.Sequential(nn.Linear(10, 2), nn.ReLU(), nn.Linear(2, 3))
+    nn.init.constant_(model[0].bias, -20.0)
+    assert "D502" not in codes(train(adam, model))
+
+
 @pytest.mark.parametrize("make", [adam, adamas_adam])
 def test_one_batch_without_a_finite_loss(make: Any) -> None:
     doctor = train(make, after_loss=lambda t, loss: loss * math.nan if t == 33 else loss)

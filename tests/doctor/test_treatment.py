@@ -56,11 +56,12 @@ def test_it_ends_after_so_many_remedies() -> None:
     assert [round.run["lr"] for round in patient.rounds(rounds=0)] == lrs[:1]
 
 
-def test_the_first_that_a_setting_can_change_is_treated_and_notes_are_not() -> None:
-    found = [finding("D504"), finding("D402", "note", lr=9.0), finding("D602", labels=True), finding("D201", lr=0.5)]
-    patient = Patient({1.0: 5.0, 0.5: 1.0}, {1.0: found, 0.5: [finding("D402", "note", lr=9.0)]})
+def test_the_first_that_a_setting_can_change_is_treated_be_it_a_note() -> None:
+    found = [finding("D504"), finding("D602", labels=True), finding("D201", lr=0.5), finding("D205", "note", lr=0.2)]
+    patient = Patient({1.0: 5.0, 0.5: 2.0, 0.2: 1.0}, {1.0: found, 0.5: found[3:]})
     rounds = patient.rounds()
-    assert [round.run["lr"] for round in rounds] == [1.0, 0.5] and rounds[1].finding.code == "D201"
+    assert [round.run["lr"] for round in rounds] == [1.0, 0.5, 0.2]
+    assert [round.finding.code for round in rounds[1:]] == ["D201", "D205"]
 
 
 def test_what_nothing_can_change_is_run_once() -> None:

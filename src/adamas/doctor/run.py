@@ -190,6 +190,12 @@ class Look:
         return begun if early > begun + 0.5 * abs(begun) else early
 
     @cached_property
+    def joined(self) -> bool:
+        """Whether the run was under way when it was first seen: then `first` is not its beginning."""
+        at = self["step"][:2]
+        return len(at) > 1 and float(at[0]) > float(at[1] - at[0])  # not every step need be observed
+
+    @cached_property
     def now(self) -> float:
         """The loss of late: the median of the last tenth, of 10 at least."""
         return median(self.loss[-max(10, len(self.loss) // 10) :])

@@ -50,9 +50,11 @@ def treat(
     better: Callable[[Out, Out], bool],
     rounds: int = ROUNDS,
 ) -> Iterator[Round[R, Out]]:
-    """Run, remedy what is found first, and run again, until nothing ails it that a setting can change.
+    """Run, remedy what is found first, and run again, until nothing is found that a setting can change.
 
-    A remedy that does not help ends it: what is found next would be found in a run that nobody wants.
+    Findings come as they are told: roots that ail it, roots that are only noted, since whether a note is to be taken
+    seriously is seen by trying it, and what they explain last. A remedy that does not help ends it: what is found next
+    would be found in a run that nobody wants.
 
     Args:
         watch: runs it with a doctor.
@@ -75,7 +77,7 @@ def treat(
     outcome = watch(run)
     yield Round(run, outcome, None, True)
     for _ in range(rounds):
-        for finding in ailing(outcome.findings):
+        for finding in outcome.findings:
             changed = remedied(run, finding.remedy.settings)
             if changed != run:
                 break

@@ -104,11 +104,13 @@ def verdict(fix: "Fix") -> str:
         if not left:
             return f"{stopped}Cured: {told}, and nothing ails it any more."
         return f"{stopped}Better: {told}; {codes(best)} still ails it."
+    tried = [f"{changed(fix.before, round.run)} did not help" for round in fix.rounds[1:] if not round.outcome.cut]
     if not left:
-        return f"{stopped}Nothing was found so far." if first.cut else "Nothing ails this run."
-    tried = [round for round in fix.rounds[1:] if not round.outcome.cut]
+        if first.cut:
+            return f"{stopped}Nothing was found so far."
+        return f"{stopped}Nothing ails this run" + (f"; what is only noted was tried: {tried[-1]}." if tried else ".")
     if tried:
-        return f"{stopped}{codes(first)} ails it, and {changed(fix.before, tried[-1].run)} did not help."
+        return f"{stopped}{codes(first)} ails it, and {tried[-1]}."
     if fix.stopped:
         return f"{stopped}{codes(first)} ails it."
     return f"{codes(first)} ails it, and --fix has no setting to change for that."

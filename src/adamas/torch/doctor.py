@@ -33,6 +33,10 @@ BATCHES = 100
 #: Steps at the beginning that are looked at closely, and after which activations are before examinations alone.
 FIRST, PROBED = 5, 200
 
+#: Samples in none of which a unit is other than 0, for it to be dead: a unit may well be silent for a few. And units
+#: of a layer from which on a share of them says something.
+SILENT, UNITS = 64, 4
+
 #: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
 ELEMENTS = 16384
 
@@ -117,6 +121,7 @@ class Doctor(doctor.Doctor):
         self._told: Tensor | None = None  # a parameter whose gradient told that a backward pass was on its way
         self._passing = False  # whether one is
         self._mode: _Probe | None = None
+        self._alive: dict[str, list[tuple[Tensor, int]]] = {}  # place -> units that were not 0, samples
         self._passes = 0  # forward passes in training
         self._due: float = 1  # the one that is looked at next
         self._close = True  # whether those of the next step are looked at more closely
@@ -277,10 +282,24 @@ class Doctor(doctor.Doctor):
             }
 
     def _probed(self, mode: "_Probe") -> None:
-        if mode.dead:
-            self.note("dead", mode.dead)
+        if mode.alive:
+            shares = [[place, self._dead(place, mode)] for place in mode.alive]
+            self.note("dead", [pair for pair in shares if pair[1] is not None])
         if mode.saturated:
             self.note("saturated", mode.saturated)
+
+    def _dead(self, place: str, mode: "_Probe") -> float | None:
+        """The share of units that were 0 for every sample of late; None where there were too few to tell."""
+        held, looked = list[tuple[Tensor, int]](), 0
+        for alive, samples in [mode.alive[place], *self._alive.get(place, [])]:  # the latest first
+            if looked >= SILENT or alive.shape != mode.alive[place][0].shape:
+                break
+            held.append((alive, samples))
+            looked += samples
+        self._alive[place] = held
+        if looked < SILENT or len(held[0][0]) < UNITS:
+            return None
+        return round(1 - float(torch.stack([alive for alive, _ in held]).any(0).float().mean()), 3)
 
     # What an optimizer that does not measure shows.
 
@@ -542,11 +561,11 @@ def under_trainer(
 
 
 class _Probe(TorchFunctionMode):
-    """Notes which units of activations are dead, and how many outputs are saturated, in one forward pass."""
+    """Notes which units of activations are alive, and how many outputs are saturated, in one forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.dead: list[list[Any]] = []
+        self.alive: dict[str, tuple[Tensor, int]] = {}
         self.saturated: list[list[Any]] = []
         self._calls: Counter[str] = Counter()
 
@@ -558,10 +577,9 @@ class _Probe(TorchFunctionMode):
         self._calls[name] += 1
         y = result.detach()
         place = f"{name.rstrip('_')} number {self._calls[name]}"
-        if name in _DEAD and y.ndim > 1 and y.shape[0] >= 8:
+        if name in _DEAD and y.ndim > 1 and y.numel():
             unit = 1 if y.ndim >= 4 else y.ndim - 1
-            alive = (y != 0).movedim(unit, 0).flatten(1).any(1)
-            self.dead.append([place, round(1 - float(alive.float().mean()), 3)])
+            self.alive[place] = (y != 0).movedim(unit, 0).flatten(1).any(1), len(y)
         elif name in _FLAT and y.numel() > 64:
             self.saturated.append([place, round(float(_FLAT[name](y).float().mean()), 3)])
         return result

@@ -16,14 +16,16 @@ def examine(look: Look, standing: bool) -> Found | None:
     steps = look.steps
     if steps is None:
         return None
-    fallen = math.nan
+    fallen, faded = math.nan, 1.0
     if len(look.norms) >= 20:
-        late = median(look.norms[-20:])
+        first, late = median(look.norms[:5]), median(look.norms[-20:])
+        if late < first:  # β₂ with which the first gradients have faded to the present ones in a quarter of the run
+            faded = (late / first) ** (8 / steps)
         fallen = math.sqrt(float(np.mean(look.norms**2))) / late if late > 0 else math.nan
     long = horizon > 2 * steps and beta2 > 0.9991
     if not long:
         return None
-    better = max(0.9, 1 - 10 / steps) if steps < 10000 else 0.999
+    better = max(0.9, min(1 - 10 / steps, faded)) if steps < 10000 else 0.999
     better = float(f"{better:.2g}") if better < 0.99 else float(f"{better:.3g}")
     told = f"; √v is about {fallen:.2g} times what the last gradients call for" if fallen > 1.5 else ""
     return Found(

@@ -19,13 +19,13 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     limit = look.settings.get("clip_grad_norm") or median(coming[fine][-100:])
     usual = median(raw[fine][-100:])
-    better = rounded(2 * usual)
+    better = rounded(10 * usual)  # such a run has stood still, and gradients grow when it begins to learn
     return Found(
         f"{percent(active)} of the last {len(coefficients)} measured steps were clipped, to {limit:.3g} where ‖g‖ is "
         f"{usual:.3g}: what is left is {percent(middle)}",
         "a limit far below the usual norm: it cuts every gradient, not the rare large one"
         + ("" if look.adaptive else f", so η is in effect {middle * look.lr:.2g}"),
-        Remedy(f"Clip to {better:g}, twice the usual norm.", {"clip_grad_norm": better}),
+        Remedy(f"Clip to {better:g}, ten times the norm that is usual now.", {"clip_grad_norm": better}),
         0.85,
         # With steps of a usual size it is normalised gradient descent, which many train recurrent nets by.
         "note" if median(look.ratios) > 3e-4 else "warning",

@@ -10,11 +10,12 @@ from adamas.doctor.run import Look
 def examine(look: Look, standing: bool) -> Found | None:
     wanted = 0.4 if standing else 0.6
     probed = look.facts.get("dead")  # [place, share] of activations, the worst first
-    worst = max(probed, key=lambda pair: pair[1], default=None) if probed else None
     where = share = None
-    if worst is not None and worst[1] >= wanted:
-        where, share = str(worst[0]), float(worst[1])
-    else:
+    if probed is not None:
+        worst = max(probed, key=lambda pair: pair[1], default=None)
+        if worst is not None and worst[1] >= wanted:
+            where, share = str(worst[0]), float(worst[1])
+    else:  # nobody looks at activations: a dead unit's bias has no gradient
         biases = look.of_kind("bias")
         zeros = look.tensors("zero_share")
         if len(zeros) >= 3 and len(biases) > 1:
@@ -25,7 +26,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     if where is None or share is None:
         return None
     return Found(
-        f"{percent(share)} of the units behind {where} are 0 for every sample of a batch",
+        f"{percent(share)} of the units behind {where} were 0 for every sample that was looked at",
         "dead ReLUs: a bias or a step that was too large has pushed them below 0 for all inputs, and no gradient "
         "brings them back",
         Remedy(

@@ -51,7 +51,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     if not reasons:
         return None
     lr = look.peak
-    clean = lower_lr(lr, large)
+    clean = lower_lr(lr, large, look.steps)
     moved = f" while ‖Δθ‖/‖θ‖ was {large:.2g}" if known else ""
     return Found(
         f"{reasons[0]}{moved}",

@@ -6,7 +6,7 @@ from adamas.doctor.run import Look
 
 
 def examine(look: Look, standing: bool) -> Found | None:
-    if look.count < 100 or not look.reached(0.3, 200) or not look.first > 0:
+    if look.count < 100 or not look.reached(0.3, 200) or not look.first > 0 or look.joined:
         return None
     if (
         look.drop(0.6) > (0.02 if standing else 0.0)

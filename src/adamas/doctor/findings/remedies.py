@@ -19,12 +19,21 @@ def rounded(value: float) -> float:
     return float(f"{value:.0e}")
 
 
-def lower_lr(lr: float, ratio: float) -> float:
+def wanted_ratio(steps: int | None, usual: float) -> float:
+    """‖Δθ‖/‖θ‖ to aim at: the usual one; in a short run so much that its steps can go three times the length of θ.
+
+    >>> wanted_ratio(None, 1e-3), wanted_ratio(30_000, 1e-3), wanted_ratio(600, 1e-3), wanted_ratio(50, 1e-3)
+    (0.001, 0.001, 0.005, 0.01)
+    """
+    return min(1e-2, max(usual, 3 / steps)) if steps else usual
+
+
+def lower_lr(lr: float, ratio: float, steps: int | None = None) -> float:
     """An η in place of one with which steps have moved θ by so large a part.
 
     Between a 3rd and a 300th: what would bring ‖Δθ‖/‖θ‖ to 3 times `GOOD_RATIO`, since early steps may be larger.
     """
-    factor = 3 * GOOD_RATIO / ratio if math.isfinite(ratio) and ratio > 0 else 0.1
+    factor = wanted_ratio(steps, 3 * GOOD_RATIO) / ratio if math.isfinite(ratio) and ratio > 0 else 0.1
     return rounded(lr * min(1 / 3, max(1 / 300, factor)))
 
 

@@ -10,7 +10,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     at, values = look.validations
     entropy = look.entropy
     guess = entropy if math.isfinite(entropy) else look.first
-    if not guess > 0:
+    if not guess > 0 or (look.joined and not math.isfinite(entropy)):
         return None
     if len(values) >= 4:
         late, train = float(values[-1]), look.train_at(float(at[-1]))

@@ -8,6 +8,8 @@ from adamas.doctor.run import Look
 def examine(look: Look, standing: bool) -> Found | None:
     if look.count < 100 or not look.reached(0.5, 300) or not look.first > 0:
         return None
+    if not look.entropy > 0 and look.joined:
+        return None
     guess = look.entropy if look.entropy > 0 else look.first
     left = look.now / min(guess, look.first)
     flat = look.drop(0.4) < 0.03
