@@ -163,14 +163,14 @@ def _lines(rows: Sequence[Sequence[float]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in cast(Mapping[Any, Any], value).items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in cast(Sequence[Any], value)]
     if isinstance(value, float):
         return float(f"{value:.9g}") if math.isfinite(value) else str(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in cast(Sequence[Any], value)]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in cast(Mapping[Any, Any], value).items()}
     return value
 
 

@@ -284,6 +284,8 @@ class Doctor:
         self._next = next_check(self.run.step)
         self._stale = False
         changed = self._diagnosis.check(self.run)
+        if not changed:
+            return []
         roots = {below.code: root.code for root in self._diagnosis.findings for below in root.consequences}
         for finding in changed:
             self._put({"step": self.run.step, "opened" if finding.cleared is None else "cleared": finding.as_dict()})

@@ -47,7 +47,7 @@ class Table:
     """
 
     def __init__(self, columns: int, kept: int = KEPT) -> None:
-        self._held = np.full((kept + 1, columns), math.nan)
+        self._held = np.full((columns, kept + 1), math.nan).T  # so that a column lies in one piece
         self._kept, self._size = kept, 0
         self._waiting: list[Sequence[float]] = []
 
@@ -136,7 +136,19 @@ def median(values: Floats) -> float:
     if not len(finite):
         return math.nan
     middle = len(finite) // 2
-    return float(np.partition(finite, middle)[middle])
+    finite.partition(middle)
+    return finite.item(middle)
+
+
+def medians(table: Floats) -> Floats:
+    """The median of each column; NaN where one of its numbers is. np.median, which can do more, takes tenfold as long.
+
+    >>> medians(np.array([[1.0, 5.0], [3.0, math.nan], [2.0, 6.0], [9.0, 7.0]])).tolist()
+    [2.5, nan]
+    """
+    ordered = np.sort(table, axis=0)  # which puts NaN last
+    middle = (ordered[(len(table) - 1) // 2] + ordered[len(table) // 2]) / 2
+    return np.where(np.isnan(ordered[-1]), math.nan, middle)
 
 
 def highest(values: Floats) -> float:
@@ -158,6 +170,7 @@ class Look:
         self.count, self.step = run.count, run.step
         steps = run.setup.get("steps")
         self.steps: int | None = int(steps) if steps else None
+        self._tensors: dict[str, Floats] = {}
 
     def __getitem__(self, column: str) -> Floats:
         """A column of the history."""
@@ -206,7 +219,14 @@ class Look:
         parts = min(20, len(self.loss) // 5)
         if parts < 1:
             return np.array([])
-        return np.array([median(part) for part in np.array_split(self.loss, parts)])
+        length, longer = divmod(len(self.loss), parts)  # so many have one more
+        cut = longer * (length + 1)
+        return np.concatenate(
+            [
+                np.partition(self.loss[:cut].reshape(longer, length + 1), (length + 1) // 2)[:, (length + 1) // 2],
+                np.partition(self.loss[cut:].reshape(-1, length), length // 2)[:, length // 2],
+            ]
+        )
 
     @cached_property
     def best(self) -> float:
@@ -312,8 +332,10 @@ class Look:
 
     def tensors(self, measure: str) -> Floats:
         """[samples, tensors] of one measure; without rows where there are none."""
-        held = [values[measure] for _, values in self.run.samples if measure in values]
-        return np.array(held) if held else np.empty((0, len(self.names)))
+        if measure not in self._tensors:
+            held = [values[measure] for _, values in self.run.samples if measure in values]
+            self._tensors[measure] = np.array(held) if held else np.empty((0, len(self.names)))
+        return self._tensors[measure]
 
     @cached_property
     def names(self) -> list[str]:

@@ -131,6 +131,7 @@ class Doctor(doctor.Doctor):
         self._seen = Inputs()
         self._seen_eval = Inputs()
         self._labels = Labels()
+        self._looked: tuple[int, ...] = ()  # how much of them was known at the last examination
         self._output: dict[str, float] = {}
         self._count = -1.0
         super().__init__(
@@ -460,6 +461,14 @@ class Doctor(doctor.Doctor):
         super()._look()
         if self._tensors is not None:
             self._sample(self._tensors)
+        looked = self._seen.batches, self._seen.epoch, self._seen_eval.batches, self._labels.batches
+        if looked != self._looked:
+            self._looked = looked
+            self._look_at_batches()
+        self._look_at_count(self.run.step)
+        self._look_at_amsgrad()
+
+    def _look_at_batches(self) -> None:
         if self._seen.batches:
             self.note("inputs", self._seen.told())
             if self._seen.epoch > 0:
@@ -471,8 +480,6 @@ class Doctor(doctor.Doctor):
             column = self._labels.column()
             if column is not None:
                 self.note("telling_column", column)
-        self._look_at_count(self.run.step)
-        self._look_at_amsgrad()
 
     def _look_at_count(self, step: int) -> None:
         count = self._counted()

@@ -6,7 +6,7 @@ import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import percent, rounded
-from adamas.doctor.run import Look, median
+from adamas.doctor.run import Look, median, medians
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -23,9 +23,9 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     # Where ε rules in some tensors alone, it is their gradients that have vanished: another ailment.
     known = fine.all(axis=0)
-    if not known.any() or np.mean(np.median((shares - zeros)[-3:, known], axis=0) > 0.3) < 0.75:
+    if not known.any() or np.mean(medians((shares - zeros)[-3:, known]) > 0.3) < 0.75:
         return None
-    share = float(np.median(ruled / moving))
+    share = float(medians(ruled / moving))
     if share < (0.3 if standing else 0.5) or (eps < 1e-6 and look.progress > 0.97):
         return None
     norm = median(look.norms[-20:])

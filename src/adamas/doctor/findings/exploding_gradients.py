@@ -33,12 +33,14 @@ def examine(look: Look, standing: bool) -> Found | None:
     # Against the 50 before it, since gradients of a run that converges fall by themselves, and a burst takes several
     # steps to build up; and above those of the beginning, since a hard batch late in such a run does no harm.
     candidates = 5 + np.flatnonzero(norms[5:] > max(3 * median(norms[:9]), 10 * float(norms.min())))
+    constantly = recurrent and usual > 100
+    if not (len(candidates) or constantly):
+        return None
     with np.errstate(divide="ignore"):
         jumps = norms[candidates] / before(norms, candidates)
     bursts = jumps > 10
     highest = float(np.max(jumps, where=bursts, initial=0.0))
     burst = highest > (50 if recurrent else 100)
-    constantly = recurrent and usual > 100
     if not (burst or constantly):
         return None
     clip = usual_clip(look) if burst else 1.0

@@ -4,7 +4,7 @@ import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import percent
-from adamas.doctor.run import Look
+from adamas.doctor.run import Look, medians
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -18,7 +18,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     fine = np.isfinite(ratios) & (ratios > 0)
     if fine.sum() < 3:
         return None
-    usual = float(np.median(ratios[fine]))
+    usual = float(medians(ratios[fine]))
     i = int(np.nanargmax(np.where(fine, ratios, np.nan)))
     if ratios[i] < (0.05 if standing else 0.1) or ratios[i] < 20 * usual:
         return None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
-from adamas.doctor.run import Look
+from adamas.doctor.run import Look, medians
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -12,13 +12,13 @@ def examine(look: Look, standing: bool) -> Found | None:
     if len(norms) < 2 or len(weights) < 4 or len(look.sizes) != norms.shape[1]:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.median(norms[-3:], axis=0)[weights] / np.sqrt(look.sizes[weights])
+        scale = medians(norms[-3:])[weights] / np.sqrt(look.sizes[weights])
     fine = np.isfinite(scale)
     scale, weights = scale[fine], weights[fine]
     if len(scale) < 4 or scale[-1] <= 0:
         return None
     third = max(1, len(scale) // 3)
-    first, last = float(np.median(scale[:third])), float(np.median(scale[-third:]))
+    first, last = float(medians(scale[:third])), float(medians(scale[-third:]))
     if first > (3e-3 if standing else 1e-3) * last:
         return None
     if look.progress > 0.5:
