@@ -262,12 +262,12 @@ class Arrays(Protocol):
         """A copy of somebody's state, laid out like the parameter, and as wide as its states, if not ``narrow``."""
         ...
 
-    def scalars(self, value: float, count: int) -> Sequence[Any]:
-        """New 0-dimensional float64 arrays on the CPU, side by side in memory."""
+    def scalars(self, value: float, count: int, device: str = "cpu") -> Sequence[Any]:
+        """New 0-dimensional float64 arrays on this device, side by side in memory."""
         ...
 
-    def is_scalar(self, value: Any) -> bool:
-        """Whether this is a 0-dimensional float64 array on the CPU."""
+    def is_scalar(self, value: Any, device: str = "cpu") -> bool:
+        """Whether this is a 0-dimensional float64 array on this device."""
         ...
 
     def is_zero(self, array: Any) -> bool:

@@ -34,6 +34,10 @@ def place(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]
 
 
+#: Waits, and says the norm of the gradients, what holds it down, and whether the step was skipped.
+Told = Callable[[], tuple[float, float, bool]]
+
+
 class Crew(Protocol):
     """Threads that work on a task together."""
 
@@ -82,6 +86,7 @@ class Engine(Protocol):
     Attributes:
         span: most elements in a span.
         touches: whether a table's columns may be the rows that a sparse gradient touches.
+        keeper: the engine itself, if it keeps the counts.
     """
 
     @property
@@ -89,6 +94,9 @@ class Engine(Protocol):
 
     @property
     def touches(self) -> bool: ...
+
+    @property
+    def keeper(self) -> "Keeper | None": ...
 
     def step(self, kernel: Kernel, dtype: str, measured: bool, kinds: Kinds, table: "Table") -> Job:
         """A step's work."""
@@ -102,9 +110,7 @@ class Engine(Protocol):
         """What does all of these jobs, of its own `step` or all of its own `norm`, in as few calls as can be."""
         ...
 
-    def clip(
-        self, norms: Sequence[Any], steps: Sequence[Any], largest: float, scale: float
-    ) -> Callable[[], tuple[float, float]] | None:
+    def clip(self, norms: Sequence[Any], steps: Sequence[Any], largest: float, scale: float) -> Told | None:
         """Have the steps hold down the norm that the norms' work will find, with nobody here waiting for it.
 
         Args:
@@ -114,8 +120,41 @@ class Engine(Protocol):
             scale: what the gradients were multiplied by.
 
         Returns:
-            Waits, and says the norm and what the gradients were multiplied by to hold it down. None where the steps
-            take the factor from their coefficients alone.
+            None where the steps take the factor from their coefficients alone.
+        """
+        ...
+
+
+class Lead(Work, Protocol):
+    """What goes before the steps of an engine that keeps the counts: it does what the host does elsewhere."""
+
+    def ask(self, steps: Sequence[Any], largest: float, scale: Any, found: Any, skips: bool) -> Told:
+        """Have the steps take what the next run will find, with nobody here waiting for it.
+
+        Args:
+            steps: what `Engine.together` has made of all steps; to be begun after this, as the lead is.
+            largest: the largest norm that the gradients may have.
+            scale: what the gradients were multiplied by, a number or a tensor.
+            found: whether somebody has found that a gradient is not finite, likewise: the step is skipped.
+            skips: whether it is skipped where the norm is not finite.
+        """
+        ...
+
+
+class Keeper(Engine, Protocol):
+    """An engine that keeps counts and scalar states itself, and computes the coefficients from them."""
+
+    @property
+    def capturing(self) -> bool:
+        """Whether steps are not made now but recorded, to be made again and again."""
+        ...
+
+    def lead(self, norms: Sequence[Any], steps: Sequence[Any]) -> Lead:
+        """What goes before these steps.
+
+        Args:
+            norms: jobs of all gradients, if their norm is wanted.
+            steps: what `Engine.together` has made of all steps.
         """
         ...
 
@@ -123,7 +162,7 @@ class Engine(Protocol):
 class Processor:
     """The CPU, by compiled C functions."""
 
-    touches = True
+    touches, keeper = True, None
 
     @property
     def span(self) -> int:
@@ -199,6 +238,8 @@ class Table:
         keys: [lines], what tells a step's noise from another's.
         lines: the addresses of the two.
         changes: how often tensors were given other lines than before.
+        scalars: [scalars, tensors], where the counts and scalar states lie, for an engine that keeps them.
+        arguments: what else the host's part takes of it, likewise.
         serial: the elements from which on threads share a run.
     """
 
@@ -238,6 +279,8 @@ class Table:
         self.used = len(tensor)
         self.elements = self._whole = int(length.sum())
         self.changes = 0
+        self.scalars = np.empty((0, len(sizes)), np.int64)
+        self.arguments: Sequence[Any] = ()
         self._have(1, width, dtype)
         self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
@@ -248,6 +291,12 @@ class Table:
         if capacity:
             self.used = spans // capacity * tensors
             self.elements = self._whole // capacity * tensors
+
+    def keep(self, scalars: Ints) -> None:
+        """Leave it to the engine to compute a line for each tensor, from counts and scalar states that lie here."""
+        self.scalars, self._rows = scalars, scalars.shape[1]
+        self.spans[:, 3] = self.owners
+        self._have(self._rows, self.coefficients.shape[1], self.coefficients.dtype)
 
     def _have(self, lines: int, width: int, dtype: Any) -> None:
         self.coefficients, self.keys = np.zeros((lines, width), dtype), np.zeros(lines, np.int64)

@@ -5,6 +5,7 @@ process compiles nothing. ``ADAMAS_CACHE`` names another folder. Where the folde
 to it too, the kernel is compiled in memory and works all the same.
 """
 
+import ast
 import hashlib
 import importlib.util
 import linecache
@@ -21,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from adamas import intrinsics, lowering
-from adamas.dialect import evaluate
+from adamas.dialect import evaluate, names
 from adamas.errors import unknown
 from adamas.lowering.source import Program, program
 from adamas.lowering.storage import Kinds
@@ -122,11 +123,11 @@ def launchable(dtype: str, measured: bool, variants: tuple[tuple[Kernel, Kinds, 
 
 
 @cache
-def norm_launchable(kinds: tuple[tuple[str, bool], ...]) -> Any:
-    """The kernel that `adamas.lowering.triton.render_norm` describes, ready to be launched."""
-    from adamas.lowering.triton import render_norm
+def lead_launchable(kinds: tuple[tuple[str, bool], ...], kernels: tuple[Kernel, ...] = ()) -> Any:
+    """The kernel that `adamas.lowering.triton.render_lead` describes, ready to be launched."""
+    from adamas.lowering.triton import render_lead
 
-    return _execute(render_norm(kinds), "norm_triton", {})["kernel"]
+    return _execute(render_lead(kinds, [kernel.program for kernel in kernels]), "lead_triton", {})["kernel"]
 
 
 _KERNELS: dict[tuple[Rule, tuple[bool, ...]], Kernel] = {}
@@ -139,11 +140,20 @@ def select(rule: Rule, hyper: Mapping[str, Any]) -> Kernel:
         InputError: where the rule refuses the combination.
     """
     hyper = {**TAIL, **hyper}
-    tests = (*BEFORE.tests, *rule.source.tests, *AFTER.tests, *KEEP.tests, *AVERAGE.tests, *CLEAR.tests)
-    key = (rule, tuple(bool(evaluate(test, hyper)) for test in tests))
+    key = (rule, tuple(bool(evaluate(test, hyper)) for test in _tests(rule)))
     if key not in _KERNELS:
         _KERNELS[key] = Kernel(program(rule, hyper))
     return _KERNELS[key]
+
+
+def _tests(rule: Rule) -> tuple[ast.expr, ...]:
+    return (*BEFORE.tests, *rule.source.tests, *AFTER.tests, *KEEP.tests, *AVERAGE.tests, *CLEAR.tests)
+
+
+@cache
+def choosing(rule: Rule) -> frozenset[str]:
+    """The hyperparameters whose values choose a kernel."""
+    return frozenset(name for test in _tests(rule) for name in names(test))
 
 
 def _execute(text: str, name: str, names: Mapping[str, Any]) -> dict[str, Any]:

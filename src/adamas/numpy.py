@@ -120,11 +120,11 @@ class _Arrays:
         np.copyto(copied, array)
         return copied
 
-    def scalars(self, value: float, count: int) -> Sequence[Any]:
+    def scalars(self, value: float, count: int, device: str = "cpu") -> Sequence[Any]:
         together = np.full(count, value, np.float64)
         return [together[i, ...] for i in range(count)]
 
-    def is_scalar(self, value: Any) -> bool:
+    def is_scalar(self, value: Any, device: str = "cpu") -> bool:
         return isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
 
     def is_zero(self, array: Any) -> bool:

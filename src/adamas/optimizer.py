@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Hashable, Mapping, MutableMappi
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from numbers import Real
 from operator import itemgetter
 from typing import Any
 
@@ -25,10 +26,10 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
-from adamas.engine import Engine, Ints, Job, Table, Work, unbroken
+from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
-from adamas.kernel import TINY, Kernel, select
+from adamas.kernel import TINY, Kernel, choosing, select
 from adamas.late_switch import BETA, switched, two_phases
 from adamas.loading import check_array, check_remainder, count
 from adamas.lowering.source import Program
@@ -107,27 +108,36 @@ class _Hyper:
         self.names = tuple(rule.defaults)
         self.get = itemgetter(*(keys.get(name, name) for name in self.names))
         self.values: tuple[Any, ...] | None = None
-        self.scaled = False
+        self.scaled = self.kept = False
         self.hyper: dict[str, Any] = {}
         self.numbers: dict[str, Any] = {}  # the same, tensors as their values
         self.mutable = False  # whether some can change their value unseen: tensors, lists
         self.kernel: Kernel | None = None
 
-    def read(self, group: Mapping[str, Any], scaled: bool) -> Kernel:
-        """The kernel that the group's present hyperparameters ask for."""
+    def read(self, group: Mapping[str, Any], scaled: bool, kept: bool) -> Kernel:
+        """The kernel that the group's present hyperparameters ask for.
+
+        Args:
+            group: the group.
+            scaled: whether the loss was scaled.
+            kept: whether an engine keeps the counts. It reads tensors too: they are not looked at here, and stand as
+                their defaults among the numbers; but for those that choose the kernel.
+        """
         values = self.get(group)
         try:
-            same = not self.mutable and scaled == self.scaled and values == self.values
+            same = not self.mutable and scaled == self.scaled and kept == self.kept and values == self.values
         except (RuntimeError, ValueError):  # a new tensor of several elements, of which `number` tells
             same = False
         if self.kernel is None or not same:
             hyper = dict(zip(self.names, values, strict=True))
-            numbers = {name: number(name, value) for name, value in hyper.items()}
+            left = {name for name, value in hyper.items() if kept and _is_tensor(value)} - choosing(self.rule)
+            numbers = {n: self.rule.defaults[n] if n in left else number(n, value) for n, value in hyper.items()}
             hyperparameters.check(numbers, self.rule.defaults)
             tail = self.tail.hyper(scaled)
             kernel = select(self.rule, {**numbers, **tail})  # which refuses what the rule itself refuses
             mutable = any(_is_mutable(value) for value in values)
-            self.kernel, self.values, self.scaled, self.mutable = kernel, values, scaled, mutable
+            self.kernel, self.values, self.mutable = kernel, values, mutable
+            self.scaled, self.kept = scaled, kept
             self.hyper, self.numbers = {**hyper, **tail}, {**numbers, **tail}
         return self.kernel
 
@@ -221,6 +231,8 @@ class _Plan:
     pins: object
     fresh: list[tuple[Hashable, dict[str, Any]]]  # what states lack, made but not yet attached
     begins: bool  # whether no parameter had a state before
+    kept: bool  # whether an engine keeps the counts
+    _lead: Lead | None = None
     _works: dict[bool | None, list[Work]] = field(default_factory=dict[bool | None, list[Work]])
 
     def __post_init__(self) -> None:
@@ -236,6 +248,7 @@ class _Plan:
         )
         engines = {part.engine for part in self.parts}
         self.engine = engines.pop() if len(engines) == 1 else None  #: of all parts
+        self.keeper = None if self.engine is None else self.engine.keeper  #: the same, if it keeps the counts
 
     def works(self, measured: bool | None) -> list[Work]:
         """All parts' `_Part.job`, those of one engine together."""
@@ -246,6 +259,13 @@ class _Plan:
                     jobs.setdefault(part.engine, []).append(part.job(part.engine, part.table, measured))
             self._works[measured] = [work for engine, own in jobs.items() for work in engine.together(own)]
         return self._works[measured]
+
+    def lead(self, keeper: Keeper, works: Sequence[Work], looks: bool) -> Lead:
+        """What goes before the works where an engine keeps the counts; ``looks`` if at the gradients' norm too."""
+        if self._lead is None:
+            tables = [(part, part.table) for part in self.parts if part.table is not None and looks]
+            self._lead = keeper.lead([part.job(keeper, table, None) for part, table in tables], works)
+        return self._lead
 
     def forget_works(self) -> None:
         """Some part has another table than before."""
@@ -279,13 +299,12 @@ class Stepper:
         self._advance, self._scatter = helper("advance", 4), helper("scatter", 3)
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
+        self._captured: list[_Plan] = []  # whose memory is read and written whenever a captured step is made again
 
     @property
     def last(self) -> Last:
-        """What the last step says of itself; where a device has not told yet, whoever looks waits for it."""
-        if not isinstance(self._last, Last):
-            self._last = self._last()
-        return self._last
+        """What the last step says of itself; where a device knows, whoever looks waits for it."""
+        return self._last if isinstance(self._last, Last) else self._last()
 
     @last.setter
     def last(self, last: Last) -> None:
@@ -301,8 +320,9 @@ class Stepper:
         keys: Sequence[Hashable],
         params: Sequence[Any],
         grads: Sequence[Any],
-        grad_scale: float | None = None,
-        found_inf: bool | None = False,
+        grad_scale: Any = None,
+        found_inf: Any = False,
+        kept: bool = False,
     ) -> None:
         """Move every parameter that has a gradient.
 
@@ -315,6 +335,8 @@ class Stepper:
             grad_scale: what the loss, and so the gradients, were multiplied by.
             found_inf: whether somebody has found that a gradient is not finite: the step is skipped. None: nobody has
                 looked, so the step does.
+            kept: whether an engine keeps the counts. Then the two before, and hyperparameters, may be tensors that are
+                read by the device, and nobody here waits for what it finds.
 
         Raises:
             InputError: before anything is changed.
@@ -322,22 +344,22 @@ class Stepper:
         """
         if self._lent:
             raise InputError("The parameters hold their averages: step after `with opt.averaged()`, not inside.")
-        if found_inf:
+        if found_inf is True:
             self.last = Last(skipped=True)
             return
         scaled = grad_scale is not None
         plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
-        if plan is None or not self._holds(plan, groups, scaled, states, params, grads):
-            plan = self._make(groups, self._kernels(groups, scaled), states, keys, params, grads)
+        if plan is None or not self._holds(plan, groups, scaled, kept, states, params, grads):
+            plan = self._make(groups, self._kernels(groups, scaled, kept), states, keys, params, grads, kept)
         self._last = SILENT
         if len(plan.active):
-            together = self._advance(*plan.read)
+            together = plan.keeper is None and self._advance(*plan.read)
             if plan.begins and self._only_looks(plan, grads):
                 plan.counts[0] = 0
                 unbroken(partial(self._commit, plan, [], [], groups, states, params, grads))
             else:
                 scale = 1.0 if grad_scale is None else grad_scale
-                self._move(plan, bool(together), groups, states, params, grads, scale, found_inf is None)
+                self._move(plan, bool(together), groups, states, params, grads, scale, found_inf)
         self._plan = plan
 
     def _move(
@@ -348,32 +370,39 @@ class Stepper:
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
-        scale: float,
-        skips: bool,
+        scale: Any,
+        found: Any,
     ) -> None:
-        """The step, with all that was looked at; ``skips`` where it is left out if a gradient is not finite."""
+        """The step, with all that was looked at."""
         if not plan.direct:
             self._gather(plan, grads)
-        factor = 1 / scale
         reported = self._until_telemetry == 0 and bool(self.tail.telemetry)
         known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
         measured = reported or known is not None
         works = plan.works(measured)
-        if self.tail.looks_first or skips:
-            told = self._look_first(plan, works, grads, scale, "skip" if skips else self.tail.nonfinite)
-            self._last = told
-            if isinstance(told, Last):
-                factor = told.clip_coef / scale
-                if told.skipped:
-                    return
+        if plan.keeper is not None:
+            works = [self._entrust(plan, plan.keeper, works, scale, found), *works]
+            results = []
+        else:
+            factor = 1 / scale
+            if self.tail.looks_first or found is None:
+                told = self._look_first(plan, works, grads, scale, "skip" if found is None else self.tail.nonfinite)
+                self._last = told
+                if isinstance(told, Last):
+                    factor = told.clip_coef / scale
+                    if told.skipped:
+                        return
+            results = self._prepare(plan, together, groups, params, grads, factor, measured)
         if self.tail.telemetry:
             self._until_telemetry = (self.tail.telemetry if reported else self._until_telemetry) - 1
-        results = self._prepare(plan, together, groups, params, grads, factor, measured)
         for work in works:
             work.begin()
         unbroken(partial(self._commit, plan, works, results, groups, states, params, grads, known))
         if reported:
-            self._last = self._report(plan, self.last, scale)
+            last = self.last
+            if last.skipped:  # which the device has found
+                self._until_telemetry = 0
+            self._last = last if last.skipped else self._report(plan, last, float(scale))
         if not plan.direct:
             for part in plan.parts:
                 if part.touched is not None:
@@ -408,7 +437,8 @@ class Stepper:
             self._bring_back(plan, grads)
         for result in results:
             self.arrays.store(*result)
-        self._scatter(*plan.write)
+        if plan.keeper is None:
+            self._scatter(*plan.write)
         if works and self.also is not None:
             self.also()
         self.arrays.changed(params, plan.active, plan.sight)
@@ -472,7 +502,7 @@ class Stepper:
         zeros. It makes them, and is not counted: the next step is the first.
         """
         # All gradients are looked at, whatever the first ones say: processes that share them must ask alike.
-        return all(self._hyper[part.group].numbers["lr"] == 0 for part in plan.parts) and all(
+        return all(self._hyper[part.group].hyper["lr"] == 0 for part in plan.parts) and all(
             [self.arrays.is_zero(grads[i]) for i in plan.active]
         )
 
@@ -481,14 +511,17 @@ class Stepper:
         plan: _Plan,
         groups: Sequence[Mapping[str, Any]],
         scaled: bool,
+        kept: bool,
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
     ) -> bool:
         if plan.changes is not State.changes or plan.states is not states or len(groups) != len(plan.groups):
             return False
+        if plan.kept != kept:
+            return False
         for group, hyper, (length, kernel) in zip(groups, self._hyper, plan.groups, strict=False):
-            if hyper.read(group, scaled) is not kernel or len(group["params"]) != length:
+            if hyper.read(group, scaled, kept) is not kernel or len(group["params"]) != length:
                 return False
         return not self.arrays.look(params, grads, plan.sight) and (
             not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown))
@@ -532,10 +565,10 @@ class Stepper:
 
     # -- prepare -------------------------------------------------------------------------------------------------
 
-    def _kernels(self, groups: Sequence[Mapping[str, Any]], scaled: bool) -> list[Kernel]:
+    def _kernels(self, groups: Sequence[Mapping[str, Any]], scaled: bool, kept: bool) -> list[Kernel]:
         while len(self._hyper) < len(groups):
             self._hyper.append(_Hyper(self.rule, self.keys, self.tail))
-        return [hyper.read(group, scaled) for hyper, group in zip(self._hyper, groups, strict=False)]
+        return [hyper.read(group, scaled, kept) for hyper, group in zip(self._hyper, groups, strict=False)]
 
     def _gather(self, plan: _Plan, grads: Sequence[Any]) -> None:
         """Addresses of gradients, and staged copies of what a kernel cannot read where it lies."""
@@ -592,6 +625,29 @@ class Stepper:
             return Last(norm)
         coefficient = largest / (norm + 1e-6)  # torch's: a norm of 0 divides nothing
         return Last(norm, 1.0 if coefficient > 1 else coefficient)
+
+    def _entrust(self, plan: _Plan, keeper: Keeper, steps: Sequence[Work], scale: Any, found: Any) -> Lead:
+        """What goes before the steps, with all that it must be told, where the engine keeps the counts."""
+        if keeper.capturing:
+            if self.tail.telemetry:
+                raise InputError(
+                    f"A CUDA graph is being captured, in which nobody looks at what telemetry={self.tail.telemetry} "
+                    "measures: leave it out."
+                )
+            self._captured.append(plan)
+        looks, largest = self.tail.looks_first, self.tail.clip_grad_norm
+        lead = plan.lead(keeper, steps, looks)
+        told = lead.ask(steps, math.inf if largest is None else largest, scale, found, self.tail.nonfinite == "skip")
+        for part in plan.parts:
+            if part.table is not None:
+                part.table.arguments = part.arguments((), self._hyper[part.group].hyper, 1.0)
+
+        def last() -> Last:
+            norm, coefficient, skipped = told()
+            return Last(norm if looks else None, coefficient, skipped)
+
+        self._last = last
+        return lead
 
     def measure(self, every: int) -> None:
         """Have telemetry of the next step, and from then on of every so many-th."""
@@ -702,6 +758,7 @@ class Stepper:
         keys: Sequence[Hashable],
         params: Sequence[Any],
         grads: Sequence[Any],
+        kept: bool,
     ) -> _Plan:
         """Look at everything; nothing is changed until all of it is found to be right."""
         arrays = self.arrays
@@ -715,12 +772,17 @@ class Stepper:
             if keys[i] in states:
                 self._check_state(where, states[keys[i]].peek(), forms[i][1], kernels[owner[i]])
 
+        engines = {i: arrays.engine(params[i], groups[owner[i]]) for i in active}
+        keeper = self._keeper([*engines.values()])
+        device = "cpu" if keeper is None else forms[active[0]][1].device
         initial = {"step": 0.0, **self.rule.source.scalars}
-        new = zip(*(arrays.scalars(value, len(active)) for value in initial.values()), strict=True)
+        new = zip(*(arrays.scalars(value, len(active), device) for value in initial.values()), strict=True)
         self._refuse_shared(params, given, states, keys, active, forms)
         present = [states[keys[i]].peek() if keys[i] in states else {} for i in active]
         missing = [
-            self._missing(state, params[i], forms[i][1], kernels[owner[i]], dict(zip(initial, scalars, strict=True)))
+            self._missing(
+                state, params[i], forms[i][1], kernels[owner[i]], dict(zip(initial, scalars, strict=True)), device
+            )
             for i, state, scalars in zip(active, present, new, strict=True)
         ]
         for i, more in zip(active, missing, strict=True):
@@ -733,7 +795,7 @@ class Stepper:
         alike: dict[tuple[int, str, Engine | None, int | None, Kinds], list[int]] = {}
         for position, i in enumerate(active):
             dtype = "float64" if forms[i][1].dtype == "float64" else "float32"
-            engine, sparse = arrays.engine(params[i], groups[owner[i]]), arrays.is_sparse(grads[i])
+            engine, sparse = engines[i], arrays.is_sparse(grads[i])
             self._refuse_together(f"parameter {i}", engine, sparse)
             direct = not (engine is None or sparse)
             kinds = self._kinds(kernels[owner[i]].program, dtype, *forms[i], held[position]) if direct else ()
@@ -768,6 +830,10 @@ class Stepper:
         shown = [
             array for i, state in zip(active, held, strict=True) if _seen(states, keys[i]) for array in state.values()
         ]
+        places = np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars])
+        for part in parts:
+            if keeper is not None and part.table is not None:
+                part.table.keep(places[:, part.members])
         return _Plan(
             sight=sight,
             shown=shown,
@@ -777,13 +843,35 @@ class Stepper:
             groups=[(len(group["params"]), kernel) for group, kernel in zip(groups, kernels, strict=True)],
             sizes=np.array([forms[i][1].size if i in forms else 0 for i in range(len(params))], np.float64),
             active=np.array(active, np.int64),
-            scalars=np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars]),
+            scalars=places,
             counts=np.empty((len(self.scalars), len(active))),
             parts=parts,
             pins=arrays.pin([*params, *shown]),
             fresh=[(keys[i], more) for i, more in zip(active, missing, strict=True) if more],
             begins=not any(present),
+            kept=kept,
         )
+
+    def _keeper(self, engines: Sequence[Engine | None]) -> Keeper | None:
+        """The engine that keeps the counts, if one does."""
+        keepers = {None if engine is None else engine.keeper for engine in engines}
+        if len(keepers) > 1:
+            raise InputError(
+                "capturable=True is for all parameters of an optimizer, on one GPU: give it to every group, and those "
+                "on other devices to an optimizer of their own."
+            )
+        keeper = keepers.pop() if keepers else None
+        if keeper is not None and self.tail.nonfinite == "raise":
+            raise InputError(
+                "capturable=True leaves it to the GPU what a step does, so nonfinite='raise' has nobody to raise: give "
+                "nonfinite='skip', or leave capturable out."
+            )
+        if keeper is not None and self.tail.late_switch is not None:
+            raise InputError(
+                "capturable=True leaves it to the GPU what a step does, but late_switch is decided by the host after "
+                "each step: leave one of them out."
+            )
+        return keeper
 
     def _refuse_together(self, where: str, engine: Engine | None, sparse: bool) -> None:
         """What cannot be had of one parameter at the same time."""
@@ -863,12 +951,18 @@ class Stepper:
             )
 
     def _missing(
-        self, held: Mapping[str, Any], param: Any, form: Form, kernel: Kernel, scalars: Mapping[str, Any]
+        self,
+        held: Mapping[str, Any],
+        param: Any,
+        form: Form,
+        kernel: Kernel,
+        scalars: Mapping[str, Any],
+        device: str,
     ) -> dict[str, Any]:
-        """What a parameter's state lacks; counts are 0-dimensional and float64."""
+        """What a parameter's state lacks; counts are 0-dimensional and float64, on this device."""
         missing: dict[str, Any] = {}
         for name, scalar in scalars.items():
-            if not self.arrays.is_scalar(value := held.get(name)):
+            if not self.arrays.is_scalar(value := held.get(name), device):
                 if value is not None:
                     self.arrays.copy(float(value), scalar)
                 missing[name] = scalar
@@ -969,9 +1063,13 @@ def _seen(states: States, key: Hashable) -> bool:
 
 
 def _is_mutable(value: Any) -> bool:
-    return (
-        hasattr(value, "item") or isinstance(value, list) or (isinstance(value, tuple) and any(map(_is_mutable, value)))
-    )
+    return isinstance(value, list) or _is_tensor(value)
+
+
+def _is_tensor(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(map(_is_tensor, value))
+    return hasattr(value, "item") and not isinstance(value, Real)
 
 
 def _positions(members: Sequence[int]) -> Ints | slice:

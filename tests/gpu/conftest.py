@@ -28,6 +28,6 @@ def device(monkeypatch: pytest.MonkeyPatch) -> str:
 
     if not INTERPRETED:
         return "cuda"
-    engine = Launcher(torch.device("cpu"))
-    monkeypatch.setattr(arrays, "engine_of", lambda device: engine)
+    engines = [Launcher(torch.device("cpu"), capturable) for capturable in (False, True)]
+    monkeypatch.setattr(arrays, "engine_of", lambda device, capturable: engines[capturable])
     return "cpu"

@@ -65,6 +65,12 @@ def test_an_input(name: str, given: Any, number: int, kind: Any, record_property
         options, same = ({key: in_float64(value) for key, value in given.kwargs.items()} for _ in range(2))
         a = getattr(adamas.torch, name)(mine, **options)
         others, b = peer(name, tensors, same)
+        if given.kwargs.get("capturable"):
+            give_gradients(mine, others, seed=0)
+            with pytest.raises(ValueError, match="capturable=True is for plain parameters on an NVIDIA GPU"):
+                a.step()
+            for group in a.param_groups:
+                group["capturable"] = False
         for step in range(8):
             give_gradients(mine, others, seed=step)
             if step == 3:

@@ -266,5 +266,6 @@ def _from_bits(i):
     return lambda i: _to_float(i)
 
 
-for _word in (words.square, words.sign, words.maximum, words.minimum, words.exponential, words.power):
+_PARTS = (words.exponential, words.logarithm, words.slope)  # of a power
+for _word in (words.square, words.sign, words.maximum, words.minimum, *_PARTS, words.power):
     register_jitable(inline="always")(_word)  # or the loop around it is not vectorised

@@ -30,6 +30,7 @@ class Program:
         outputs: what the kernel writes: ``param``, the states, and ``g`` where it is cleared.
         scalars: scalar states, which the host carries on.
         hyper: the hyperparameters that the host needs, and ``tiny``.
+        lengths: those of them that are tuples -> of how many numbers.
         host: lines that compute the coefficients, in Python, float64.
         coefficients: their names, in the order in which the kernel takes them.
         saved: coefficient -> the host's name for its value, where the rule has since rebound the name itself.
@@ -48,6 +49,7 @@ class Program:
     outputs: tuple[str, ...]
     scalars: tuple[str, ...]
     hyper: tuple[str, ...]
+    lengths: Mapping[str, int]
     host: list[str] = field(default_factory=list[str])
     coefficients: list[str] = field(default_factory=list[str])
     saved: dict[str, str] = field(default_factory=dict[str, str])
@@ -239,6 +241,7 @@ class _Builder:
             outputs=self.outputs,
             scalars=tuple(self.source.scalars),
             hyper=tuple(name for name in hyper if name in self.read),
+            lengths={name: len(value) for name, value in self.source.defaults.items() if isinstance(value, tuple)},
             host=self.host,
             coefficients=self.order,
             saved=self.saved,

@@ -22,14 +22,18 @@ from adamas.tail import MEASURES
 
 #: Elements that a program computes at once, and most elements in its span.
 BLOCK, SPAN = 1024, 8192
-#: Spans whose sums are added up at once.
-SUMMED = 4096
-
+#: Spans whose sums are added up at once, and parameters whose lines are computed at once.
+SUMMED, LINES = 4096, 128
 
 #: What a row of the table of spans says: variant, where the address of the tensor's first array lies, how far on that
 #: of the next does, first element, number of elements, where the coefficients begin, where the key lies.
 SPAN_ROW = 7
 
+#: What a row of the table of lines says: program, where its hyperparameters, its coefficients and its key begin.
+LINE_ROW = 4
+
+#: The first word of a value says what the second one is: the bits of a float64, or the address of a float.
+PLAIN, FLOAT32, FLOAT64 = 0, 1, 2
 
 #: The coefficient that a kernel does not take from its line.
 FACTOR = "grad_factor"
@@ -78,31 +82,49 @@ def render_all(variants: Sequence[Variant], dtype: str, measured: bool = False) 
     for number, variant in enumerate(variants):
         lines += [*_Frame(variant, number, dtype, measured, used).lines(), "", ""]
     given = "row__, addresses__, lines__, factor__, keys__, results__"
+    calls = [f"span_{number}__({given})" for number in range(len(variants))]
     lines += [
         "@triton.jit",
         "def kernel(addresses__, spans__, lines__, factor__, keys__, results__, tickets__, ticket__):",
         "    k__ = tl.program_id(0).to(tl.int64)",
-        "    now__ = tl.load(ticket__)",
-        "    if now__ <= tl.load(tickets__ + k__):",
+        "    now__, then__ = tl.load(ticket__), tl.load(tickets__ + k__)",
+        "    tl.debug_barrier()  # until all threads know, since one of them notes it in the end",
+        "    if now__ <= then__:",
         "        return",
         f"    row__, results__ = spans__ + {SPAN_ROW} * k__, results__ + {len(MEASURES)} * k__",
-        *_choice("tl.load(row__)", [f"span_{number}__({given})" for number in range(len(variants))]),
+        *(f"    {line}" for line in _choice("tl.load(row__)", calls)),
         "    tl.store(tickets__ + k__, now__)",
     ]
     titles = "".join(f"; {_title(v.program.rule, v.kinds)}" for v in variants)
     return used.module(f"{dtype}{', measured' if measured else ''}{titles}", lines)
 
 
-def render_norm(kinds: Sequence[tuple[str, bool]]) -> str:
-    """The text of a module whose ``kernel`` leaves Σg² of each span, and what follows from their sum.
+def render_lead(kinds: Sequence[tuple[str, bool]], programs: Sequence[Program] = ()) -> str:
+    """The text of a module whose ``kernel`` finds out what steps must know before they begin.
 
-    ``kernel(addresses, spans, results, arrived, asked, said)``, with the same tables. The program that comes last adds
-    up what all have found, in the order of the spans, whoever was first. ``asked`` are two float64: the largest norm
-    that the gradients may have, and what they were multiplied by; ``said`` are three: their norm, what holds it down,
-    and the factor that does so and undoes the other. ``arrived`` is an int32, 0 before and after.
+    That is the norm of the gradients, if it is asked for, and what follows from it; and where counts are kept on the
+    device all that the host computes elsewhere, or decides.
+
+    ``kernel(addresses, spans, results, arrived, asked, said)`` takes the same tables. Each program leaves Σg² of a
+    span, and the one that comes last adds up what all have found, in the order of the spans, whoever was first.
+    ``arrived`` is an int32, 0 before and after. ``asked`` are int64: three pairs, which are a value each (`PLAIN`), of
+    the largest norm that the gradients may have, of what they were multiplied by, and of whether somebody has found
+    that one is not finite; whether the norm may say so too. ``said`` are four float64: the norm; what holds it down;
+    the factor that does so and undoes the other; whether the step is skipped.
+
+    With programs ``asked`` goes on: how many lines there are; the ticket of this launch, 0 if it is to work whenever it
+    is made. And there are further arguments, ``rows, scalars, told, lines, keys, tickets``:
+
+    - int64 [lines, `LINE_ROW`];
+    - int64 [lines, scalars], where the count and the scalar states of each line lie, which are float64;
+    - int64, pairs, the hyperparameters;
+    - float64 and int64, the coefficients and the keys that the steps take;
+    - int64: the ticket that the steps take, 0 where they are skipped; how many there have been; the last launch's.
 
     Args:
-        kinds: for each variant how gradients are kept, and whether their addresses are multiples of 16.
+        kinds: for each variant how gradients are kept, and whether their addresses are multiples of 16; none where
+            no norm is asked for, and then one program does all.
+        programs: whose host's part is computed, in float64, a line for each parameter.
     """
     used = _Words("float64")
     lines: list[str] = []
@@ -122,31 +144,98 @@ def render_norm(kinds: Sequence[tuple[str, bool]]) -> str:
             "",
             "",
         ]
-    lines += [
-        "@triton.jit",
-        "def kernel(addresses, spans, results, arrived, asked, said):",
-        "    k = tl.program_id(0).to(tl.int64)",
-        f"    row = spans + {SPAN_ROW} * k",
-        "    place, start, size = addresses + tl.load(row + 1), tl.load(row + 3), tl.load(row + 4)",
-        "    total = tl.full((), 0, tl.float64)",
-        *_choice("tl.load(row)", [f"total = span_{number}__(place, start, size)" for number in range(len(kinds))]),
-        "    tl.store(results + k, total)",
-        "    tl.debug_barrier()",
-        "    count = tl.num_programs(0)",
-        '    if tl.atomic_add(arrived, 1, sem="acq_rel") == count - 1:',
-        "        squares, scale = tl.full((), 0, tl.float64), tl.load(asked + 1)",
-        f"        for b in range(0, count, {SUMMED}):",
-        f"            i = b + tl.arange(0, {SUMMED})",
-        '            squares += tl.sum(tl.load(results + i, mask=i < count, other=0, cache_modifier=".cg"), axis=0)',
-        "        norm = tl.sqrt(squares) / scale",
-        "        coefficient = tl.load(asked) / (norm + 1e-6)",
-        "        coefficient = tl.where(coefficient > 1, 1.0, coefficient)",
-        "        tl.store(said, norm)",
-        "        tl.store(said + 1, coefficient)",
-        "        tl.store(said + 2, coefficient / scale)",
-        "        tl.store(arrived, 0)",
+    for number, program in enumerate(programs):
+        lines += [*_host(program, number, used), "", ""]
+    given = "addresses, spans, results, arrived, asked, said"
+    decided = [
+        "scale = value__(asked + 2, True)",
+        "norm = tl.sqrt(squares) / scale",
+        "coefficient = value__(asked, True) / (norm + 1e-6)",
+        "coefficient = tl.where(coefficient > 1, 1.0, coefficient)",
+        "skipped = (value__(asked + 4, True) != 0) | ((tl.load(asked + 6) != 0) & (norm - norm != 0))",
+        "tl.store(said, norm)",
+        "tl.store(said + 1, coefficient)",
+        "tl.store(said + 2, coefficient / scale)",
+        "tl.store(said + 3, skipped.to(tl.float64))",
     ]
-    return used.module(f"Σg², {', '.join(kind for kind, _ in kinds)}", lines)
+    begin: list[str] = []
+    if programs:
+        given += ", rows, scalars, told, lines, keys, tickets"
+        begin = [
+            "now, then = tl.load(asked + 8), tl.load(tickets + 2)",
+            "tl.debug_barrier()  # until all threads know, since one of them notes it in the end",
+            "if (now > 0) & (now <= then):",
+            "    return",
+        ]
+        decided += [
+            "ticket = tl.load(tickets + 1) + 1",
+            "tl.store(tickets, tl.where(skipped, 0, ticket))",
+            "tl.store(tickets + 1, ticket)",
+            "tl.store(tickets + 2, now)",
+            "if skipped == 0:",
+            "    end = tl.load(asked + 7)",
+            f"    for first in range(0, end, {LINES}):",
+            f"        n = first + tl.arange(0, {LINES})",
+            f"        inside, own = n < end, rows + {LINE_ROW} * n",
+            "        which = tl.load(own, mask=inside, other=-1)",
+            "        given = told + tl.load(own + 1, mask=inside, other=0)",
+            "        line = lines + tl.load(own + 2, mask=inside, other=0)",
+            "        key = keys + tl.load(own + 3, mask=inside, other=0)",
+        ]
+        for number, program in enumerate(programs):
+            own = f"scalars + {1 + len(program.scalars)} * n"
+            decided.append(f"        host_{number}__(which == {number}, {own}, given, coefficient / scale, line, key)")
+    if kinds:
+        begin += [
+            "k = tl.program_id(0).to(tl.int64)",
+            f"row = spans + {SPAN_ROW} * k",
+            "place, start, size = addresses + tl.load(row + 1), tl.load(row + 3), tl.load(row + 4)",
+            "total = tl.full((), 0, tl.float64)",
+            *_choice("tl.load(row)", [f"total = span_{number}__(place, start, size)" for number in range(len(kinds))]),
+            "tl.store(results + k, total)",
+            "tl.debug_barrier()",
+            "count = tl.num_programs(0)",
+            'if tl.atomic_add(arrived, 1, sem="acq_rel") == count - 1:',
+        ]
+        decided = [
+            "squares = tl.full((), 0, tl.float64)",
+            f"for b in range(0, count, {SUMMED}):",
+            f"    i = b + tl.arange(0, {SUMMED})",
+            '    squares += tl.sum(tl.load(results + i, mask=i < count, other=0, cache_modifier=".cg"), axis=0)',
+            *decided,
+            "tl.store(arrived, 0)",
+        ]
+        body = [*begin, *(f"    {line}" for line in decided)]
+    else:
+        body = [*begin, "squares = tl.full((), 0, tl.float64)", *decided]
+    lines += ["@triton.jit", f"def kernel({given}):", *(f"    {line}" for line in body)]
+    titles = [f"Σg², {kind}" for kind, _ in kinds] + [f"host's part, {program.rule}" for program in programs]
+    return used.module("; ".join(titles), lines)
+
+
+def _host(program: Program, number: int, used: "_Words") -> list[str]:
+    """A function that computes the coefficients of several parameters at once, and carries their scalars on."""
+    names, place = ("t", *program.scalars), 0
+    lines = ["@triton.jit", f"def host_{number}__(inside__, scalars__, given__, grad_factor, line__, key__):"]
+    for k, name in enumerate(names):
+        lines += [
+            f"    {name}_ = tl.load(scalars__ + {k}, mask=inside__, other=0).to(tl.pointer_type(tl.float64))",
+            f"    {name} = tl.load({name}_, mask=inside__, other=0)",
+        ]
+    lines.append("    t = t + 1")
+    for name in program.hyper:
+        values = [f"value__(given__ + {2 * (place + k)}, inside__)" for k in range(program.lengths.get(name, 1))]
+        place += len(values)
+        if name != FACTOR:
+            together = ", ".join(values)
+            lines.append(f"    {name} = ({together},)" if name in program.lengths else f"    {name} = {together}")
+    lines += [f"    {used.uniform(line)}" for line in program.host]
+    for k, name in enumerate(program.coefficients):
+        value = program.saved.get(name, name)
+        lines.append(f"    tl.store(line__ + {k}, tl.cast({value}, tl.float64), mask=inside__)")
+    lines.append("    tl.debug_barrier()  # until all threads have read the scalars")
+    lines += [f"    tl.store({name}_, {name}, mask=inside__)" for name in names]
+    return [*lines, f"    tl.store(key__, {used.use('key_of(integer(t))')}, mask=inside__)"]
 
 
 def _title(rule: str, kinds: Kinds) -> str:
@@ -154,12 +243,12 @@ def _title(rule: str, kinds: Kinds) -> str:
 
 
 def _choice(which: str, calls: Sequence[str]) -> list[str]:
-    """Lines of a function's body that make the call of this number."""
+    """Lines that make the call of this number."""
     if len(calls) == 1:
-        return [f"    {calls[0]}"]
-    lines = [f"    which__ = {which}"]
+        return [*calls]
+    lines = [f"which__ = {which}"]
     for number, call in enumerate(calls):
-        lines += [f"    if which__ == {number}:", f"        {call}"]
+        lines += [f"if which__ == {number}:", f"    {call}"]
     return lines
 
 
@@ -327,6 +416,13 @@ def sum__(a, b, inside):
 def count__(which, inside):
     return tl.sum((which & inside).to(tl.float64), axis=0)
 
+def value__(words, inside):
+    kind, word = tl.load(words, mask=inside, other=0), tl.load(words + 1, mask=inside, other=0)
+    single = tl.load(word.to(tl.pointer_type(tl.float32)), mask=inside & (kind == 1), other=0)
+    double = tl.load(word.to(tl.pointer_type(tl.float64)), mask=inside & (kind == 2), other=0)
+    lies = tl.where(kind == 1, single.to(tl.float64), double)
+    return tl.where(kind == 0, word.to(tl.float64, bitcast=True), lies)
+
 def finite__(x, inside):
     size = x.to(tl.int32, bitcast=True) & 0x7FFFFFFF
     return tl.where(inside & (size < 0x7F800000), size, 0)
@@ -359,7 +455,8 @@ def divide(a, b):
     return quotient
 
 def power(x, y):
-    return power_of_each(x, tl.broadcast_to(y, x.shape))
+    x, y = tl.broadcast(x, y)
+    return power_of_each(x, y)
 
 def number(x: tl.constexpr):
     return tl.full((), x, tl.{dtype})
@@ -419,6 +516,10 @@ class _Words:
         """The text as Triton takes it; what it calls will be in the module."""
         return ast.unparse(self._spell(ast.parse(text)))
 
+    def uniform(self, text: str) -> str:
+        """A line of the host's part, for several parameters at once."""
+        return ast.unparse(self._spell(_Uniform().visit(ast.parse(text))))
+
     def _spell(self, tree: ast.AST, divides: bool = True) -> ast.AST:
         spelt = _Spelling().visit(tree) if divides else tree
         for node in ast.walk(spelt):
@@ -457,9 +558,30 @@ def _source(name: str) -> ast.FunctionDef:
 
 
 # What is compared must be an array already: the interpreter takes a scalar's truth for a number when it spreads it.
-_WORDS = {name: getattr(words, name) for name in ("maximum", "minimum", "sign", "square", "exponential")}
-_WORDS["power_of_each"] = words.power
+_TAKEN = "maximum minimum sign square exponential logarithm slope one_minus_power"
+_WORDS = {name: getattr(words, name) for name in _TAKEN.split()} | {"power_of_each": words.power}
 _NUMBERS = {name: value for name, value in vars(words).items() if isinstance(value, int | float)}
+
+
+class _Uniform(ast.NodeTransformer):
+    """The host's arithmetic as the body's: what differs between parameters chooses by ``where``."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        return ast.Call(ast.Name("number", ast.Load()), [node], [])
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        self.generic_visit(node)
+        return ast.Call(ast.Name("where", ast.Load()), [node.test, node.body, node.orelse], [])
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        match node:
+            case ast.BinOp(left, ast.Pow(), ast.Constant(value=2)):
+                return ast.Call(ast.Name("square", ast.Load()), [self.visit(left)], [])
+            case ast.BinOp(left, ast.Pow(), right):
+                return ast.Call(ast.Name("power", ast.Load()), [self.visit(left), self.visit(right)], [])
+            case _:
+                self.generic_visit(node)
+                return node
 
 
 class _Spelling(ast.NodeTransformer):

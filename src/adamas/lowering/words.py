@@ -79,19 +79,12 @@ def power(x: Any, y: Any) -> Any:
     The libraries' own powers differ in the last bit between NumPy and compiled code; this one does not.
     """
     x64 = x * np.float64(1.0)
-    exponent = (bits(x64) - _ROOT_HALF) >> 52
-    f = from_bits(bits(x64) - (exponent << 52))
-    s = (f - 1.0) / (f + 1.0)
-    z = s * s
-    log = _L6 + z * (_L7 + z * (_L8 + z * (_L9 + z * (_L10 + z * _L11))))
-    log = s * (_L0 + z * (_L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * log))))))
-    w = y * (exponent + log)
+    w = y * logarithm(x64)
     within = where(w > 1024.0, 1024.0, where(w < -1022.0, -1022.0, w))
     within = where(within == within, within, 0.0)
     n = np.floor(within + 0.5)
     r = within - n
-    e = _E8 + r * (_E9 + r * (_E10 + r * (_E11 + r * (_E12 + r * (_E13 + r * _E14)))))
-    e = _E0 + r * (_E1 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * (_E7 + r * e)))))))
+    e = _E0 + r * slope(r)
     half = n * 0.5
     lower = np.floor(half)
     e = e * exponential(lower) * exponential(n - lower)
@@ -99,6 +92,28 @@ def power(x: Any, y: Any) -> Any:
     e = where(x64 > 0.0, e, where(y > 0.0, 0.0, where(y == 0.0, 1.0, math.inf)))
     e = where(x64 == math.inf, where(y > 0.0, math.inf, where(y == 0.0, 1.0, 0.0)), e)
     return like(where((x64 != x64) | (x64 < 0.0) | (y != y), math.nan, e), x)
+
+
+def one_minus_power(x: Any, y: Any) -> Any:
+    """1 − xʸ for x ≥ 0 and finite y, of float64, without cancellation."""
+    w = y * logarithm(x)
+    return where(abs(w) < 0.5, -w * slope(w), 1.0 - power(x, y))
+
+
+def logarithm(x: Any) -> Any:
+    """log₂ x of a finite float64 above 0."""
+    exponent = (bits(x) - _ROOT_HALF) >> 52
+    f = from_bits(bits(x) - (exponent << 52))
+    s = (f - 1.0) / (f + 1.0)
+    z = s * s
+    log = _L6 + z * (_L7 + z * (_L8 + z * (_L9 + z * (_L10 + z * _L11))))
+    return exponent + s * (_L0 + z * (_L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * log))))))
+
+
+def slope(r: Any) -> Any:
+    """(2ʳ − 1)/r for |r| ≤ ½."""
+    e = _E8 + r * (_E9 + r * (_E10 + r * (_E11 + r * (_E12 + r * (_E13 + r * _E14)))))
+    return _E1 + r * (_E2 + r * (_E3 + r * (_E4 + r * (_E5 + r * (_E6 + r * (_E7 + r * e))))))
 
 
 def exponential(n: Any) -> Any:

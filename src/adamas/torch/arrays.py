@@ -21,7 +21,7 @@ from adamas.arrays import Form, Named, Sight
 from adamas.engine import POOL, Crew, Engine, Ints
 from adamas.errors import InputError, InputTypeError
 from adamas.kernel import Kernel
-from adamas.torch.launching import engine_of
+from adamas.torch.launching import UNLIKE, engine_of
 from adamas.torch.layout import find
 
 _DTYPES = {
@@ -193,12 +193,17 @@ class TorchArrays:
         array.detach()[torch.from_numpy(rows)] = source.to(array.dtype)
 
     def engine(self, param: Tensor, group: Mapping[str, Any]) -> Engine | None:
-        if group["capturable"] and param.device.type not in ("cpu", "meta"):
-            raise InputError(
-                "capturable=True is not supported yet: a captured step would repeat the same coefficients for ever; "
-                "leave it out, or use torch.optim for these parameters."
-            )
-        return None if group["differentiable"] or type(param) not in _PLAIN else engine_of(param.device)
+        plain = type(param) in _PLAIN and not group["differentiable"]
+        engine = engine_of(param.device, group["capturable"]) if plain else None
+        if group["capturable"]:
+            if engine is None or engine.keeper is None:
+                raise InputError(
+                    "capturable=True is for plain parameters on an NVIDIA GPU that a kernel steps, without "
+                    f"differentiable=True; here one is a {type(param).__name__} on {param.device}: leave it out."
+                )
+            if engine.keeper.capturing:
+                raise InputError(UNLIKE)
+        return engine
 
     def zeros(self, param: Tensor, dtype: str = "") -> Tensor:
         kind = getattr(torch, dtype) if dtype else _wide(param)
@@ -216,12 +221,15 @@ class TorchArrays:
             return array.to(param.device, dtype, copy=True)
         return torch.empty_like(param, dtype=dtype, memory_format=torch.preserve_format).copy_(array)
 
-    def scalars(self, value: float, count: int) -> Sequence[Tensor]:
-        return torch.full((count,), value, dtype=torch.float64, device="cpu").unbind()
+    def scalars(self, value: float, count: int, device: str = "cpu") -> Sequence[Tensor]:
+        return torch.full((count,), value, dtype=torch.float64, device=device).unbind()
 
-    def is_scalar(self, value: Any) -> bool:
+    def is_scalar(self, value: Any, device: str = "cpu") -> bool:
         return (
-            type(value) is Tensor and value.shape == () and value.dtype == torch.float64 and value.device.type == "cpu"
+            type(value) is Tensor
+            and value.shape == ()
+            and value.dtype == torch.float64
+            and value.device == torch.device(device)
         )
 
     def is_zero(self, array: Tensor) -> bool:

@@ -23,8 +23,7 @@ from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail
 from adamas.torch.arrays import TorchArrays
 
-#: Flags that choose between torch's own implementations; here there is one, so they are only kept, for the state
-#: dicts' sake. ``differentiable`` alone is obeyed.
+#: Flags that choose between torch's own implementations; here ``foreach`` is only kept, for the state dicts' sake.
 _FLAGS = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 
 #: hyperparameter of the rules -> torch's name for it.
@@ -60,7 +59,9 @@ class Optimizer(torch.optim.Optimizer):
             of the same name, they have its names and order. ``decoupled`` may be said for ``decoupled_weight_decay``.
         foreach: accepted as by torch, and without effect.
         fused: with True, a `torch.amp.GradScaler` leaves it to the step to undo its scale, as it does with torch's.
-        capturable: refused at the first step of a parameter on the GPU; elsewhere without effect.
+        capturable: the counts lie on the GPU, and steps can be captured in a CUDA graph; then ``lr`` and others may be
+            tensors there, which the step reads, and nobody waits for a step that may be skipped. Refused at the first
+            step of a parameter that is not on an NVIDIA GPU.
         differentiable: let autograd run through the step.
         clip_grad_norm, clip_grad_value, ema_decay, nonfinite, state_dtype, zero_grad, telemetry, late_switch: what the
             step does beside the rule, in the same pass over memory, and how it keeps its moments; see
@@ -164,16 +165,13 @@ class Optimizer(torch.optim.Optimizer):
         params = groups[0]["params"] if len(groups) == 1 else [p for group in groups for p in group["params"]]
         if self._gradients.params is not params:
             self._gradients = _Gradients(params)
+        kept = bool(groups[0]["capturable"])
         scale, found = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        self._stepper.step(
-            groups,
-            self.state,
-            params,
-            params,
-            self._gradients,
-            None if scale is None else float(scale),
-            bool(found),
-        )
+        if not (kept and isinstance(found, Tensor)):
+            found = bool(found)
+        if scale is not None and not kept:
+            scale = float(scale)
+        self._stepper.step(groups, self.state, params, params, self._gradients, scale, found, kept)
         return loss
 
     @property
