@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant("a floor that does not hold", "scaling.py", "state.scale, self.floor, -1)", "state.scale, 0.0, -1)"),
     Mutant("a tie is an improvement", "stopping.py", "share < self._sign", "share <= self._sign"),
     Mutant("what is kept is no copy", "stopping.py", "copy.deepcopy(self._kept), f", "self._kept, f"),
-    Mutant("what was found is not heeded", OPTIMIZER, "        if found_inf:\n", "        if False:\n"),
+    Mutant("what was found is not heeded", OPTIMIZER, "        if found_inf is True:\n", "        if False:\n"),
     Mutant("the average begins at 0", OPTIMIZER, 'if name == "ema":', 'if name == "no":'),
     Mutant("the average does not warm up", DRIVER, "minimum(ema_decay, (1 + t) / (10 + t))", "ema_decay"),
     Mutant(
