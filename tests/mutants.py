@@ -255,12 +255,12 @@ MUTANTS = [
         "in_any_order(update_squares, moved__ * moved__)",
         "moved__ * moved__",
     ),
-    Mutant("telemetry that the next step writes over", OPTIMIZER, "rows.copy(), *self", "rows, *self"),
+    Mutant("telemetry that the next step writes over", OPTIMIZER, "rows.copy(), self", "rows, self"),
     Mutant(
         "telemetry of the last span alone",
         "tail.py",
-        "np.add.reduceat(self.rows, self.begins)",
-        "self.rows[self.begins]",
+        "np.add.reduceat(self.rows, begins)",
+        "self.rows[begins]",
     ),
     # the doctor
     Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),

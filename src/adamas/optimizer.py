@@ -192,12 +192,11 @@ class _Part:
 
     def measured(self, active: Ints) -> Measured:
         """What the last step measured."""
-        indices = active[self.members]
         if self.table is None:
-            every = np.arange(len(indices))
-            return Measured(indices, self.measures, every, every)
+            every = np.arange(len(self.measures))
+            return Measured(active, self.members, self.measures, (every, every))
         rows = self.jobs[True].results[: self.table.used]
-        return Measured(indices, rows.copy(), *self.table.begun)  # the next step writes where the rows are
+        return Measured(active, self.members, rows.copy(), self.table.begun)  # the next step writes where the rows are
 
     def total(self, name: str) -> float:
         """A sum that the last step measured, over all members."""

@@ -161,16 +161,21 @@ class Measured(NamedTuple):
     """What a kernel said of the parameters that it has stepped together.
 
     Attributes:
-        indices: [members], which parameters they are.
+        active: the parameters that have a gradient.
+        members: which of them they are.
         rows: [spans, MEASURES], what was said of each span, in the order of the members.
-        owners: [owners], the members that have spans at all.
-        begins: [owners], the first span of each.
+        begun: the members that have spans at all, and the first span of each.
     """
 
-    indices: Ints
+    active: Ints
+    members: Ints | slice
     rows: Floats
-    owners: Ints
-    begins: Ints
+    begun: tuple[Ints, Ints]
+
+    @property
+    def indices(self) -> Ints:
+        """[members], which parameters they are."""
+        return self.active[self.members]
 
     @property
     def sums(self) -> tuple[float, float, float]:
@@ -183,12 +188,12 @@ class Measured(NamedTuple):
 
     def by_parameter(self) -> Floats:
         """[members, MEASURES]"""
-        whole = np.zeros((len(self.indices), len(MEASURES)))
+        whole, (owners, begins) = np.zeros((len(self.indices), len(MEASURES))), self.begun
         if len(self.rows):
             with np.errstate(invalid="ignore"):  # NaN is an answer
-                whole[self.owners] = np.add.reduceat(self.rows, self.begins)
+                whole[owners] = np.add.reduceat(self.rows, begins)
             largest = MEASURES.index("grad_max")
-            whole[self.owners, largest] = np.maximum.reduceat(self.rows[:, largest], self.begins)
+            whole[owners, largest] = np.maximum.reduceat(self.rows[:, largest], begins)
         return whole
 
 
@@ -206,6 +211,7 @@ class Telemetry:
         eps_share: the share of coordinates in which ε outweighs what it is added to; NaN for rules without ε.
         step_norm: ‖Δ‖ of the rule's own step, without decoupled decay.
         step_along_grad: Δᵀg with the gradient as the rule sees it, unscaled, clipped, with coupled decay.
+        totals: ‖g‖, ‖Δθ‖ and ‖θ‖ of all tensors together that had a gradient, without those that are NaN.
     """
 
     def __init__(self, parts: Sequence[Measured], sizes: Floats, scale: float) -> None:
@@ -216,6 +222,11 @@ class Telemetry:
             scale: of the loss.
         """
         self._parts, self._sizes, self._scale = parts, sizes, scale
+        grad, update, param = parts[0].sums if len(parts) == 1 else map(sum, zip(*(p.sums for p in parts), strict=True))
+        if grad != grad or update != update or param != param:
+            names = "grad_squares", "update_squares", "param_squares"
+            grad, update, param = (float(np.nansum(self._measure(name))) for name in names)
+        self.totals = math.sqrt(grad) / scale, math.sqrt(update), math.sqrt(param)
 
     @cached_property
     def grad_norm(self) -> Floats:
@@ -240,16 +251,6 @@ class Telemetry:
     @cached_property
     def eps_share(self) -> Floats:
         return self._measure("eps_counts") / np.maximum(self._sizes, 1)
-
-    @cached_property
-    def totals(self) -> tuple[float, float, float]:
-        """‖g‖, ‖Δθ‖ and ‖θ‖ of all tensors together that had a gradient, without those that are NaN."""
-        sums = [part.sums for part in self._parts]
-        grad, update, param = sums[0] if len(sums) == 1 else [sum(each) for each in zip(*sums, strict=True)]
-        if grad != grad or update != update or param != param:
-            names = "grad_squares", "update_squares", "param_squares"
-            grad, update, param = (float(np.nansum(self._measure(name))) for name in names)
-        return math.sqrt(grad) / self._scale, math.sqrt(update), math.sqrt(param)
 
     @cached_property
     def step_norm(self) -> Floats:
