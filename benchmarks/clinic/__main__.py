@@ -1,6 +1,6 @@
 """Is the doctor right, does it leave the healthy alone, and do its remedies cure?
 
-    python -m benchmarks.clinic [--half 1] [--seeds 5] [--jobs 2] [--only "η too,overfit"] [--markdown] [--json FILE]
+    python -m benchmarks.clinic [--part 1] [--seeds 5] [--jobs 2] [--only "η too,overfit"] [--markdown] [--json FILE]
 
 Each ailment is planted in a run that trains well without it: its twin, the same to the bit but for the planting. It
 must make the run worse by a criterion of its own; how many did is printed, and only those count. The doctor watches
@@ -11,7 +11,8 @@ with what is found then, for as long as it becomes better; it is cured if its lo
 A run of a healthy kind can fall ill by its seed. It is left out, and named, if it ends with a loss of more than twice
 the median of its kind's seeds, whatever the doctor said of it.
 
-The doctor's thresholds were fixed on the first half. The second has other data, other models and other seeds.
+The doctor's thresholds were fixed on the first two parts. The third has other data, other models and other seeds, and
+was written after that.
 """
 
 import argparse
@@ -31,9 +32,9 @@ from benchmarks.clinic.ailments import AILMENTS, FLOOR, HEALTHY, Ailment
 from benchmarks.clinic.training import Outcome, Run, train
 from benchmarks.clinic.treatment import CURED, Case, treat
 
-HALVES = ("thresholds fixed on these", "unseen")
-SEEDS = (0, 100)
-"""The first seed of either half."""
+PARTS = ("thresholds fixed on these", "thresholds fixed on these", "unseen")
+SEEDS = (0, 100, 200)
+"""The first seed of each part."""
 
 
 FELL = 2.0
@@ -107,21 +108,21 @@ def show(console: Console, heads: Sequence[str], rows: Sequence[Sequence[str]], 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--part", type=int, choices=(1, 2, 3), default=1)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", help="parts of names of ailments, with commas; and no healthy runs but the twins")
     parser.add_argument("--markdown", action="store_true", help="tables as the documentation has them")
     parser.add_argument("--json", type=Path, help="write every case with its findings there")
     options = parser.parse_args()
-    begun, half = time.monotonic(), options.half - 1
-    parts = options.only.split(",") if options.only else [""]
-    ailments = [ailment for ailment in AILMENTS if any(part in ailment.name for part in parts)]
-    seeds = range(SEEDS[half], SEEDS[half] + options.seeds)
-    kinds = {} if options.only else {name: runs[half] for name, runs in HEALTHY.items()}
+    begun, part = time.monotonic(), options.part - 1
+    wanted = options.only.split(",") if options.only else [""]
+    ailments = [ailment for ailment in AILMENTS if any(each in ailment.name for each in wanted)]
+    seeds = range(SEEDS[part], SEEDS[part] + options.seeds)
+    kinds = {} if options.only else {name: run for name, runs in HEALTHY.items() if (run := runs[part]) is not None}
     pairs = list(
         dict.fromkeys(
-            (run, seed) for run in [*(a.twins[half] for a in ailments), *kinds.values()] for seed in seeds
+            (run, seed) for run in [*(a.twins[part] for a in ailments), *kinds.values()] for seed in seeds
         )
     )  # fmt: skip
     parallel = Parallel(options.jobs)
@@ -129,12 +130,12 @@ def main() -> None:
         zip(pairs, parallel(delayed(train)(run, seed, watched=True) for run, seed in pairs), strict=True)
     )
     cases: list[Case] = parallel(
-        delayed(treat)(ailment, half, seed, outcomes[ailment.twins[half], seed])
+        delayed(treat)(ailment, part, seed, outcomes[ailment.twins[part], seed])
         for ailment in ailments
         for seed in seeds
     )
     console = Console(width=130)
-    title = f"Half {options.half} ({HALVES[half]})"
+    title = f"Part {options.part} ({PARTS[part]})"
     show(console, ROWS, by_ailment(ailments, cases), title, options.markdown)
     healthy: list[Outcome] = []
     ill: list[Outcome] = []
@@ -149,7 +150,7 @@ def main() -> None:
                 told.append(f"{how}: {name}, seed {seed}, loss {outcome.training:.3g}: {said or 'nothing found'}")
     show(console, SUMMARY, summary(ailments, cases, healthy, ill), title, options.markdown)
     console.print("\n".join(told), highlight=False, soft_wrap=True)
-    twins = dict.fromkeys((a.name, a.twins[half], seed) for a in ailments for seed in seeds)
+    twins = dict.fromkeys((a.name, a.twins[part], seed) for a in ailments for seed in seeds)
     well = [(name, outcomes[run, seed]) for name, run, seed in twins]
     console.print(
         f"Healthy twins with a warning: {warned([outcome for _, outcome in well])}"

@@ -1,4 +1,4 @@
-"""The ailments with their healthy twins, and runs that are healthy though they may not look it; two halves of each."""
+"""The ailments with their healthy twins, and runs that are healthy though they may not look it; three parts of each."""
 
 import math
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ class Ailment:
     """Something that is wrong with a run.
 
     Args:
-        twins: the healthy run, of either half.
-        planted: what makes it ill, of either half.
+        twins: the healthy run, of each part.
+        planted: what makes it ill, of each part.
         codes: findings that are the right diagnosis, by what they mean.
         settable: whether a setting of the run can cure it.
         measure: what ails: the loss on "training" rows or "held back" rows at the end, or a "jump" of the loss after
@@ -27,15 +27,15 @@ class Ailment:
     """
 
     name: str
-    twins: tuple[Run, Run]
-    planted: tuple[Mapping[str, Any], Mapping[str, Any]]
+    twins: tuple[Run, Run, Run]
+    planted: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]
     codes: set[str]
     settable: bool = True
     measure: str = "training"
     sick: float = 1.25
 
-    def run(self, half: int) -> Run:
-        return replace(self.twins[half], **self.planted[half])
+    def run(self, part: int) -> Run:
+        return replace(self.twins[part], **self.planted[part])
 
     def measured(self, outcome: Outcome) -> float:
         if self.measure == "jump":
@@ -62,19 +62,39 @@ BIOPSIES = Run("biopsies", Shape(width=32), lr=3e-3)
 DIABETES = Run("diabetes", Shape(width=32, depth=1), lr=3e-3)
 FRIEDMAN = Run("friedman", Shape(width=48), lr=5e-3)
 
+SHELLS = Run("shells", Shape(width=40, depth=3, activation="gelu"), lr=4e-3, batch=40)
+BALL = Run("ball", Shape(width=56, depth=3), lr=3e-3, batch=50)
+GRATINGS = Run("gratings", Shape("cnn", 10, 3), lr=5e-3, batch=24)
+IMPEDANCE = Run("impedance", Shape(width=36, activation="tanh"), lr=6e-3, batch=40)
+ECHOES = Run("echoes", Shape("gru", 32, 1), lr=5e-3, clip_grad_norm=0.5)
+WALKS = Run("walks", Shape("lstm", 20, 1), lr=8e-3, clip_grad_norm=1.0)
+TEMPORAL = Run("walks", Shape("temporal", 16, 3), lr=5e-3, batch=40)
+PROSE = Run("prose", Shape("transformer", 48, 3, norm="pre"), lr=3e-3, batch=12, steps=250)
+GENRES = Run("genres", Shape("bag", 24), lr=8e-3, batch=48)
+VISITS = Run("visits", Shape("factors", 5), lr=3e-2, batch=80)
+RARE = Run("rare", Shape(width=32), lr=2e-3, batch=40)
+RESIDUAL = Run("ball", Shape("residual", 32, 4, "silu"), lr=2e-3, batch=40)
+IRIS = Run("iris", Shape(depth=0), lr=2e-2, batch=16, steps=200)
+
 POST = Shape("transformer", 32, 6, norm="post")
 EXPLODING = Shape("rnn", 32, 1, "relu", gain=1.5)
 
 AILMENTS: tuple[Ailment, ...] = (
-    Ailment("η too high", (MLP, SHAPES), ({"lr": 0.3}, {"optimizer": "SGD", "lr": 1.5}), {"D201"}),
-    Ailment("η too low", (MLP, GRU), ({"lr": 1e-6}, {"lr": 3e-6}), {"D202"}),
+    Ailment(
+        "η too high",
+        (MLP, SHAPES, RESIDUAL),
+        ({"lr": 0.3}, {"optimizer": "SGD", "lr": 1.5}, {"lr": 0.3}),
+        {"D201"},
+    ),
+    Ailment("η too low", (MLP, GRU, TEMPORAL), ({"lr": 1e-6}, {"lr": 3e-6}, {"lr": 2e-6}), {"D202"}),
     Ailment(
         "no warm-up, post-norm transformer",
         (
             replace(LETTERS, shape=POST, warmup=80, lr=7e-3, steps=300, batch=8),
             replace(OTHER_LETTERS, shape=replace(POST, depth=5), warmup=90, lr=8e-3, steps=300, batch=8),
+            replace(PROSE, shape=replace(POST, width=40, depth=6), warmup=80, lr=7e-3, steps=300, batch=8),
         ),
-        ({"warmup": 0}, {"warmup": 0}),
+        ({"warmup": 0}, {"warmup": 0}, {"warmup": 0}),
         {"D203"},
         sick=1.15,
     ),
@@ -83,8 +103,9 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(RNN, shape=EXPLODING, optimizer="SGD", lr=0.03, steps=400),
             replace(GRU, shape=replace(EXPLODING, gain=2.0), optimizer="SGD", lr=0.03, steps=400),
+            replace(ECHOES, shape=replace(EXPLODING, width=40, gain=2.0), optimizer="SGD", lr=0.03, steps=400),
         ),
-        ({"clip_grad_norm": None}, {"clip_grad_norm": None}),
+        ({"clip_grad_norm": None}, {"clip_grad_norm": None}, {"clip_grad_norm": None}),
         {"D105"},
     ),
     Ailment(
@@ -92,20 +113,25 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, optimizer="SGD", lr=0.03, clip_grad_norm=5.0),
             replace(SHAPES, optimizer="SGD", lr=0.03, clip_grad_norm=5.0),
+            replace(RESIDUAL, optimizer="SGD", lr=0.03, clip_grad_norm=3.0),
         ),
-        ({"clip_grad_norm": 1e-3}, {"clip_grad_norm": 1e-3}),
+        ({"clip_grad_norm": 1e-3}, {"clip_grad_norm": 1e-3}, {"clip_grad_norm": 5e-4}),
         {"D401"},
     ),
     Ailment(
         "coupled decay of 0.1 in Adam",
-        (replace(MLP, weight_decay=0.1), replace(FRIEDMAN, weight_decay=0.1)),
-        ({"decoupled": False}, {"decoupled": False}),
+        (replace(MLP, weight_decay=0.1), replace(FRIEDMAN, weight_decay=0.1), replace(BALL, weight_decay=0.1)),
+        ({"decoupled": False}, {"decoupled": False}, {"decoupled": False}),
         {"D303"},
     ),
     Ailment(
         "ε = 10⁻³ on tiny gradients",
-        (replace(MLP, loss_factor=1e-4), replace(FACTORS, loss_factor=1e-4)),
-        ({"eps": 1e-3}, {"eps": 1e-3}),
+        (
+            replace(MLP, loss_factor=1e-4),
+            replace(FACTORS, loss_factor=1e-4),
+            replace(IMPEDANCE, loss_factor=3e-5),
+        ),
+        ({"eps": 1e-3}, {"eps": 1e-3}, {"eps": 1e-3}),
         {"D301"},
     ),
     Ailment(
@@ -113,60 +139,88 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, shape=Shape(gain=5.0), betas=(0.9, 0.95)),
             replace(FRIEDMAN, shape=Shape(width=48, gain=6.0), betas=(0.9, 0.95), lr=1e-2),
+            replace(IMPEDANCE, shape=Shape(width=36, gain=6.0), betas=(0.9, 0.95), lr=1e-2),
         ),
-        ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.9999)}),
+        ({"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.9999)}, {"betas": (0.9, 0.9999)}),
         {"D302"},
     ),
-    Ailment("schedule ends after a tenth", (CNN, FRIEDMAN), ({"horizon": 0.1}, {"horizon": 0.1}), {"D204"}),
+    Ailment(
+        "schedule ends after a tenth",
+        (CNN, FRIEDMAN, TEMPORAL),
+        ({"horizon": 0.1}, {"horizon": 0.1}, {"horizon": 0.1}),
+        {"D204"},
+    ),
     Ailment(
         "η never decays",
-        (replace(CLUSTERS, lr=2e-2, batch=8, steps=600), replace(FACTORS, lr=0.07, batch=8, steps=800)),
-        ({"decay": "none"}, {"decay": "none"}),
+        (
+            replace(CLUSTERS, lr=2e-2, batch=8, steps=600),
+            replace(FACTORS, lr=0.07, batch=8, steps=800),
+            replace(VISITS, lr=0.05, batch=8, steps=800),
+        ),
+        ({"decay": "none"}, {"decay": "none"}, {"decay": "none"}),
         {"D205"},
     ),
-    Ailment("log 0 in one batch", (MLP, SHAPES), ({"log_of_zero": 100}, {"log_of_zero": 140}), {"D101"}),
+    Ailment(
+        "log 0 in one batch",
+        (MLP, SHAPES, SHELLS),
+        ({"log_of_zero": 100}, {"log_of_zero": 140}, {"log_of_zero": 75}),
+        {"D101"},
+    ),
     Ailment(
         "float16 overflows",
         (
             replace(MLP, shape=Shape(norm="layer", boost=1e5), precision="bfloat16"),
             replace(CLUSTERS, shape=Shape(width=48, norm="layer", boost=3e5), precision="bfloat16"),
+            replace(SHELLS, shape=Shape(width=40, depth=3, norm="layer", boost=2e5), precision="bfloat16"),
         ),
-        ({"precision": "float16"}, {"precision": "float16"}),
+        ({"precision": "float16"}, {"precision": "float16"}, {"precision": "float16"}),
         {"D103", "D104"},
     ),
     Ailment(
         "labels shuffled",
-        (MLP, CLUSTERS),
-        ({"shuffled": True}, {"shuffled": True}),
+        (MLP, CLUSTERS, GENRES),
+        ({"shuffled": True}, {"shuffled": True}, {"shuffled": True}),
         {"D602"},
         settable=False,
         measure="held back",
     ),
     Ailment(
         "batch norm leaks the class of sorted batches",
-        (replace(MLP, shape=Shape(norm="batch")), replace(SHAPES, shape=Shape("cnn", 8, norm="batch"))),
-        ({"order": "sorted"}, {"order": "sorted"}),
+        (
+            replace(MLP, shape=Shape(norm="batch")),
+            replace(SHAPES, shape=Shape("cnn", 8, norm="batch")),
+            replace(GRATINGS, shape=Shape("cnn", 10, 3, norm="batch")),
+        ),
+        ({"order": "sorted"}, {"order": "sorted"}, {"order": "sorted"}),
         {"D603"},
         measure="held back",
     ),
     Ailment(
         "each mini-batch normalised by itself",
-        (replace(MLP, batch=8), replace(CLUSTERS, batch=8)),
-        ({"alone": True}, {"alone": True}),
+        (replace(MLP, batch=8), replace(CLUSTERS, batch=8), replace(SHELLS, batch=8)),
+        ({"alone": True}, {"alone": True}, {"alone": True}),
         {"D604"},
         measure="held back",
         sick=1.15,
     ),
     Ailment(
         "inputs times 1000",
-        (replace(MLP, optimizer="SGD", lr=0.03), replace(FRIEDMAN, optimizer="SGD", lr=0.01)),
-        ({"scaled": 1e3}, {"scaled": 1e3}),
+        (
+            replace(MLP, optimizer="SGD", lr=0.03),
+            replace(FRIEDMAN, optimizer="SGD", lr=0.01),
+            replace(GRATINGS, optimizer="SGD", lr=0.02),
+        ),
+        ({"scaled": 1e3}, {"scaled": 1e3}, {"scaled": 1e3}),
         {"D601"},
     ),
     Ailment(
         "ReLUs dead by bias",
-        (MLP, CNN),
-        ({"shape": Shape(shift=-10.0)}, {"shape": Shape("cnn", 8, shift=-10.0)}),
+        (MLP, CNN, BALL),
+        (
+            {"shape": Shape(shift=-10.0)},
+            {"shape": Shape("cnn", 8, shift=-10.0)},
+            {"shape": Shape(width=56, depth=3, shift=-8.0)},
+        ),
         {"D502"},
     ),
     Ailment(
@@ -174,10 +228,12 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, shape=Shape(activation="sigmoid"), lr=5e-3),
             replace(CLUSTERS, shape=Shape(width=48, activation="sigmoid"), lr=5e-3),
+            replace(RARE, shape=Shape(width=40, activation="sigmoid"), lr=1e-2),
         ),
         (
             {"shape": Shape(activation="sigmoid", shift=15.0)},
             {"shape": Shape(width=48, activation="sigmoid", shift=-15.0)},
+            {"shape": Shape(width=40, activation="sigmoid", shift=12.0)},
         ),
         {"D503"},
     ),
@@ -186,20 +242,34 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, shape=Shape(depth=12, norm="layer")),
             replace(CLUSTERS, shape=Shape(width=48, depth=12, norm="layer")),
+            replace(BALL, shape=Shape(width=56, depth=10, norm="layer")),
         ),
-        ({"shape": Shape(depth=12, activation="sigmoid")}, {"shape": Shape(width=48, depth=12, activation="sigmoid")}),
+        (
+            {"shape": Shape(depth=12, activation="sigmoid")},
+            {"shape": Shape(width=48, depth=12, activation="sigmoid")},
+            {"shape": Shape(width=56, depth=10, activation="sigmoid")},
+        ),
         {"D501"},
     ),
-    Ailment("a layer frozen", (CNN, GRU), ({"frozen": "1."}, {"frozen": "cell"}), {"D505"}),
     Ailment(
-        "a layer left out of the optimizer", (BAG, CLUSTERS), ({"left_out": "words"}, {"left_out": "0."}), {"D506"}
+        "a layer frozen",
+        (CNN, GRU, GENRES),
+        ({"frozen": "1."}, {"frozen": "cell"}, {"frozen": "words"}),
+        {"D505"},
+    ),
+    Ailment(
+        "a layer left out of the optimizer",
+        (BAG, CLUSTERS, WALKS),
+        ({"left_out": "words"}, {"left_out": "0."}, {"left_out": "cell"}),
+        {"D506"},
     ),
     Ailment(
         "a layer not reached by gradients",
-        (CNN, CLUSTERS),
+        (CNN, CLUSTERS, BALL),
         (
             {"shape": Shape("cnn", 8, detached=True)},
             {"shape": Shape(width=48, detached=True)},
+            {"shape": Shape(width=56, depth=3, detached=True)},
         ),
         {"D504"},
         settable=False,
@@ -209,8 +279,9 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, shape=Shape(gain=5.0), resume_at=250, lr=1e-2, decay="none"),
             replace(FRIEDMAN, shape=Shape(width=96, depth=4), resume_at=250, lr=1e-2, decay="none"),
+            replace(SHELLS, shape=Shape(width=96, depth=4), resume_at=250, lr=1e-2, decay="none"),
         ),
-        ({"moments": False}, {"moments": False}),
+        ({"moments": False}, {"moments": False}, {"moments": False}),
         {"D305"},
         measure="jump",
     ),
@@ -219,8 +290,9 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(MLP, optimizer="SGD", lr=0.05, accumulate=16, batch=8, steps=200),
             replace(CLUSTERS, optimizer="SGD", lr=0.1, accumulate=16, batch=8, steps=200),
+            replace(BALL, optimizer="SGD", lr=0.2, accumulate=20, batch=8, steps=200),
         ),
-        ({"divided": False}, {"divided": False}),
+        ({"divided": False}, {"divided": False}, {"divided": False}),
         {"D606"},
     ),
     Ailment(
@@ -228,78 +300,133 @@ AILMENTS: tuple[Ailment, ...] = (
         (
             replace(BIOPSIES, rows=60, noise=0.2, shape=Shape(width=256), steps=600, keep_best=True),
             replace(CLUSTERS, rows=150, shape=Shape(width=256), steps=400, keep_best=True),
+            replace(BALL, rows=300, shape=Shape(width=200), steps=500, keep_best=True),
         ),
-        ({"keep_best": False}, {"keep_best": False}),
+        ({"keep_best": False}, {"keep_best": False}, {"keep_best": False}),
         {"D701"},
         measure="held back",
     ),
     Ailment(
         "underfit",
-        (MLP, FRIEDMAN),
-        ({"shape": Shape(width=2)}, {"shape": Shape(width=1)}),
+        (MLP, FRIEDMAN, SHELLS),
+        ({"shape": Shape(width=2)}, {"shape": Shape(width=1)}, {"shape": Shape(width=2, activation="gelu")}),
         {"D702"},
     ),
     Ailment(
         "dropout on in evaluation",
-        (replace(MLP, shape=Shape(dropout=0.5)), replace(SHAPES, shape=Shape("cnn", 8, dropout=0.5))),
-        ({"evaluate_as": "train"}, {"evaluate_as": "train"}),
+        (
+            replace(MLP, shape=Shape(dropout=0.5)),
+            replace(SHAPES, shape=Shape("cnn", 8, dropout=0.5)),
+            replace(BALL, shape=Shape(width=96, depth=3, dropout=0.3)),
+        ),
+        ({"evaluate_as": "train"}, {"evaluate_as": "train"}, {"evaluate_as": "train"}),
         {"D605"},
         measure="held back",
     ),
-    Ailment("order not shuffled", (MLP, SHAPES), ({"order": "sorted"}, {"order": "sorted"}), {"D603"}),
+    Ailment(
+        "order not shuffled",
+        (MLP, SHAPES, GENRES),
+        ({"order": "sorted"}, {"order": "sorted"}, {"order": "sorted"}),
+        {"D603"},
+    ),
     Ailment(
         "AMSGrad stuck after a spike",
         (
             replace(MLP, spike_at=20, betas=(0.9, 0.9), steps=400),
             replace(CLUSTERS, spike_at=30, betas=(0.9, 0.9), steps=400),
+            replace(SHELLS, spike_at=25, betas=(0.9, 0.9), steps=400),
         ),
-        ({"amsgrad": True}, {"amsgrad": True}),
+        ({"amsgrad": True}, {"amsgrad": True}, {"amsgrad": True}),
         {"D304"},
     ),
 )
 """D102, divergence, is no right diagnosis of anything here: it says what happened and not why."""
 
-HEALTHY: Mapping[str, tuple[Run, Run]] = {
-    "MLP, AdamW, cosine": (MLP, CLUSTERS),
-    "small batches": (replace(MLP, batch=4, lr=1e-3, steps=800), replace(SHAPES, batch=4, lr=2e-3, steps=800)),
-    "transformer, warm-up, cosine to 0": (LETTERS, OTHER_LETTERS),
-    "cosine with restarts": (replace(CNN, decay="restarts"), replace(FRIEDMAN, decay="restarts", steps=400)),
+HEALTHY: Mapping[str, tuple[Run | None, Run | None, Run]] = {
+    "MLP, AdamW, cosine": (MLP, CLUSTERS, SHELLS),
+    "small batches": (
+        replace(MLP, batch=4, lr=1e-3, steps=800),
+        replace(SHAPES, batch=4, lr=2e-3, steps=800),
+        replace(BALL, batch=4, lr=1e-3, steps=900),
+    ),
+    "transformer, warm-up, cosine to 0": (LETTERS, OTHER_LETTERS, PROSE),
+    "cosine with restarts": (
+        replace(CNN, decay="restarts"),
+        replace(FRIEDMAN, decay="restarts", steps=400),
+        replace(TEMPORAL, decay="restarts", steps=400),
+    ),
     "fine-tuning with small updates": (
         replace(MLP, pretrain=150, lr=3e-4),
         replace(SHAPES, pretrain=150, lr=3e-4),
+        replace(RESIDUAL, pretrain=200, lr=2e-4),
     ),
     "SGD with momentum": (
         replace(CNN, optimizer="SGD", lr=0.05),
         replace(CLUSTERS, optimizer="SGD", lr=0.03),
+        replace(GRATINGS, optimizer="SGD", lr=0.02),
     ),
     "sparse embedding": (
         replace(BAG, shape=Shape("bag", 16, sparse=True)),
         replace(FACTORS, shape=Shape("factors", 6, sparse=True)),
+        replace(VISITS, shape=Shape("factors", 5, sparse=True)),
     ),
-    "a tenth of the labels wrong": (replace(MLP, noise=0.1, steps=200), replace(SHAPES, noise=0.1)),
-    "recurrent, clipped": (replace(RNN, shape=EXPLODING), GRU),
+    "a tenth of the labels wrong": (
+        replace(MLP, noise=0.1, steps=200),
+        replace(SHAPES, noise=0.1),
+        replace(SHELLS, noise=0.1, steps=250),
+    ),
+    "recurrent, clipped": (replace(RNN, shape=EXPLODING), GRU, ECHOES),
     "dropout of a half": (
         replace(MLP, shape=Shape(width=128, dropout=0.5)),
         replace(SHAPES, shape=Shape("cnn", 12, dropout=0.5)),
+        replace(BALL, shape=Shape(width=160, dropout=0.5)),
     ),
-    "noisy regression": (replace(DIABETES, weight_decay=0.1, steps=150), replace(FRIEDMAN, steps=250)),
+    "noisy regression": (
+        replace(DIABETES, weight_decay=0.1, steps=150),
+        replace(FRIEDMAN, steps=250),
+        Run("scattered", Shape(width=24, activation="tanh"), lr=2e-3, batch=40, steps=200),
+    ),
     "logistic regression": (
         replace(BIOPSIES, shape=Shape(depth=0), lr=1e-2, steps=200),
         Run("wine", Shape(depth=0), lr=1e-2, steps=200),
+        IRIS,
     ),
     "batch norm": (
         replace(CNN, shape=Shape("cnn", 8, norm="batch")),
         replace(CLUSTERS, shape=Shape(width=48, norm="batch")),
+        replace(GRATINGS, shape=Shape("cnn", 10, 3, norm="batch")),
     ),
     "accumulation": (
         replace(MLP, accumulate=4, batch=8, steps=200),
         replace(OTHER_LETTERS, accumulate=2, batch=8, steps=200),
+        replace(BALL, accumulate=3, batch=16, steps=250),
     ),
-    "float16 with a loss scale": (replace(MLP, precision="float16"), replace(SHAPES, precision="float16")),
-    "resumed whole": (replace(MLP, resume_at=150), replace(FACTORS, resume_at=150)),
-    "constant η": (replace(MLP, decay="none", lr=1e-3), replace(BAG, decay="none", lr=5e-3)),
+    "float16 with a loss scale": (
+        replace(MLP, precision="float16"),
+        replace(SHAPES, precision="float16"),
+        replace(SHELLS, precision="float16"),
+    ),
+    "resumed whole": (
+        replace(MLP, resume_at=150),
+        replace(FACTORS, resume_at=150),
+        replace(WALKS, resume_at=120),
+    ),
+    "constant η": (
+        replace(MLP, decay="none", lr=1e-3),
+        replace(BAG, decay="none", lr=5e-3),
+        replace(BALL, decay="none", lr=1e-3),
+    ),
     "Lion": (
         replace(MLP, optimizer="Lion", lr=1e-3, weight_decay=0.1),
         replace(CLUSTERS, optimizer="Lion", lr=1e-3),
+        replace(RESIDUAL, optimizer="Lion", lr=3e-4, weight_decay=0.1),
     ),
+    "residual net, SiLU": (None, None, RESIDUAL),
+    "LSTM": (None, None, WALKS),
+    "convolution over time": (None, None, TEMPORAL),
+    "NAdam": (None, None, replace(BALL, optimizer="NAdam", lr=2e-3)),
+    "RMSprop": (None, None, replace(GRATINGS, optimizer="RMSprop", lr=1e-3)),
+    "Adagrad": (None, None, replace(GENRES, optimizer="Adagrad", lr=0.1)),
+    "a rare class": (None, None, RARE),
+    "all rows in each batch": (None, None, replace(IRIS, batch=120, steps=150)),
 }

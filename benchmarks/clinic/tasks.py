@@ -5,6 +5,7 @@ import doctest
 import inspect
 import math
 import pydoc
+import pydoc_data.topics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from sklearn import datasets
 from torch import Tensor, nn
+from torch.nn import functional
 
 from adamas.problems import datasets as ours
 from adamas.problems.table import Table, split
@@ -145,9 +147,100 @@ def waves() -> Data:
     return Data.of(Table(x[:1600, :, None], y[:1600], x[1600:, :, None], y[1600:], 4))
 
 
-def _characters(*modules: ModuleType) -> Data:
+def iris() -> Data:
+    """150 irises of three sorts, four measurements."""
+    return _sklearn("load_iris")
+
+
+def shells() -> Data:
+    """2400 points in six dimensions, of three classes by how far they are from the middle."""
+    x, y = datasets.make_gaussian_quantiles(n_samples=2400, n_features=6, n_classes=3, random_state=11)
+    return Data.of(split(x, y.astype(np.int64), 3))
+
+
+def ball() -> Data:
+    """3000 points in ten dimensions, inside of a ball or outside, of which one in fifty is named wrongly."""
+    x, y = datasets.make_hastie_10_2(3000, random_state=12)
+    wrong = np.random.default_rng(12).random(3000) < 0.02
+    return Data.of(split(x, ((y > 0) ^ wrong).astype(np.int64), 2))
+
+
+def rare() -> Data:
+    """3000 points in 15 dimensions, of which one in twelve is of the second class."""
+    x, y = datasets.make_classification(
+        3000, 15, n_informative=8, n_redundant=3, weights=[0.92], class_sep=1.0, flip_y=0.01, random_state=13
+    )
+    return Data.of(split(x, y.astype(np.int64), 2))
+
+
+def impedance() -> Data:
+    """Friedman's second regression: 1500 circuits of four parts, noise of a fifth of the deviation."""
+    x, y = datasets.make_friedman2(1500, noise=75.0, random_state=14)
+    return Data.of(split(x, y, 0))
+
+
+def scattered() -> Data:
+    """1500 points, 12 features, a linear regression that explains half of the variance."""
+    x, y = datasets.make_regression(1500, 12, n_informative=6, random_state=15)
+    y += y.std() * np.random.default_rng(15).standard_normal(1500)
+    return Data.of(split(x, y, 0))
+
+
+def gratings() -> Data:
+    """2000 noisy images of 10×10: stripes that lie, stand, or lean one way or the other."""
+    rng = np.random.default_rng(16)
+    y, r = rng.integers(4, size=2000), np.arange(10)
+    way = y * np.pi / 4 + rng.normal(0, 0.1, 2000)
+    pitch, phase = rng.uniform(1.2, 2.2, 2000), rng.uniform(0, 2 * np.pi, 2000)
+    along = np.cos(way)[:, None, None] * r[None, :, None] + np.sin(way)[:, None, None] * r[None, None, :]
+    x = np.sin(pitch[:, None, None] * along + phase[:, None, None]) + 0.7 * rng.standard_normal((2000, 10, 10))
+    return Data.of(split(x.reshape(2000, 100), y.astype(np.int64), 4))
+
+
+def genres() -> Data:
+    """Bags of 16 words out of 1500, six genres."""
+    rng = np.random.default_rng(17)
+    chance = np.exp(rng.standard_normal((6, 1500))) / np.arange(2, 1502)
+    chance /= chance.sum(axis=1, keepdims=True)
+    y = rng.integers(6, size=5000)
+    x = np.stack([rng.choice(1500, 16, p=chance[genre]) for genre in y])
+    return Data.of(Table(x[:4000], y[:4000], x[4000:], y[4000:], 6), 1500)
+
+
+def visits() -> Data:
+    """14,000 noisy numbers of how 240 people like 120 places, of rank 2."""
+    rng = np.random.default_rng(18)
+    pairs = np.stack([rng.integers(240, size=14_000), 240 + rng.integers(120, size=14_000)], 1)
+    vectors = rng.standard_normal((360, 2)) / math.sqrt(2)
+    liked = (vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(1) + 0.25 * rng.standard_normal(14_000)
+    liked /= liked.std()
+    return Data.of(Table(pairs[:12_000], liked[:12_000], pairs[12_000:], liked[12_000:], 0), 360)
+
+
+def echoes() -> Data:
+    """2500 sequences of 14 numbers and a mark: which number was marked?"""
+    rng = np.random.default_rng(19)
+    x = np.zeros((2500, 14, 2))
+    x[:, :, 0] = rng.uniform(-1, 1, (2500, 14))
+    rows, marked = np.arange(2500), rng.integers(0, 14, 2500)
+    x[rows, marked, 1] = 1.0
+    y = x[rows, marked, 0] + 0.1 * rng.standard_normal(2500)
+    y /= y.std()
+    return Data.of(Table(x[:2000], y[:2000], x[2000:], y[2000:], 0))
+
+
+def walks() -> Data:
+    """2500 random walks of 24 steps: in which third is the highest place?"""
+    rng = np.random.default_rng(20)
+    x = np.cumsum(rng.standard_normal((2500, 24)), axis=1)
+    y = x.argmax(axis=1) // 8
+    x /= x.std()
+    return Data.of(Table(x[:2000, :, None], y[:2000], x[2000:, :, None], y[2000:], 3))
+
+
+def _characters(*modules: ModuleType, length: int | None = None) -> Data:
     """Windows of the modules' own text, in which each character is predicted from those before it."""
-    text = "".join(Path(m.__file__ or "").read_text() for m in modules)
+    text = "".join(Path(m.__file__ or "").read_text() for m in modules)[:length]
     letters = {c: i for i, c in enumerate(sorted(set(text)))}
     codes = np.array([letters[c] for c in text])
     windows = codes[: len(codes) // (CONTEXT + 1) * (CONTEXT + 1)].reshape(-1, CONTEXT + 1)
@@ -166,11 +259,17 @@ def doctest_text() -> Data:
     return _characters(doctest, pydoc)
 
 
+def prose() -> Data:
+    """The text of Python's own documentation, as pydoc has it: the first 200,000 characters."""
+    return _characters(pydoc_data.topics, length=200_000)
+
+
 DATA: dict[str, Callable[[], Data]] = {
     make.__name__: cache(make)
     for make in (
         digits, biopsies, diabetes, wine, clusters, friedman, shapes, topics, ratings, sums, waves,
-        argparse_text, doctest_text,
+        argparse_text, doctest_text, iris, shells, ball, rare, impedance, scattered, gratings, genres, visits, echoes,
+        walks, prose,
     )
 }  # fmt: skip
 
@@ -180,7 +279,8 @@ class Shape:
     """How a model is built.
 
     Args:
-        kind: "mlp", "cnn", "rnn", "gru", "transformer", "bag" (of words) or "factors".
+        kind: "mlp", "residual", "cnn", "temporal" (a convolution over time), "rnn", "gru", "lstm", "transformer", "bag"
+            (of words) or "factors".
         norm: "" for none, "batch", or "layer"; of a transformer "post" or "pre".
         gain: the weights at the start times this.
         shift: added to the biases of the hidden layers.
@@ -203,7 +303,7 @@ class Shape:
 
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "none": nn.Identity,
+    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU, "none": nn.Identity,
 }  # fmt: skip
 
 
@@ -263,11 +363,53 @@ def _cnn(shape: Shape, side: int, outputs: int, rounded: Callable[[], list[nn.Mo
     return nn.Sequential(*layers, nn.Flatten(), *drop, nn.Linear(channels * side * side, outputs), *rounded())
 
 
+class _Residual(nn.Module):
+    """A stem, blocks that each add something to what they get, a norm, a head."""
+
+    def __init__(self, shape: Shape, features: int, outputs: int) -> None:
+        super().__init__()
+        width = shape.width
+        self.stem, self.norm, self.head = nn.Linear(features, width), nn.LayerNorm(width), nn.Linear(width, outputs)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, 2 * width),
+                ACTIVATIONS[shape.activation](),
+                nn.Linear(2 * width, width),
+            )
+            for _ in range(shape.depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(self.norm(x))
+
+
+class _Temporal(nn.Module):
+    """Convolutions over time, each with twice the reach of the one before, and the mean of what comes out."""
+
+    def __init__(self, shape: Shape, features: int, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(shape.depth):
+            layers += [
+                nn.Conv1d(features, shape.width, 3, padding=2**i, dilation=2**i),
+                ACTIVATIONS[shape.activation](),
+            ]
+            features = shape.width
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(3 * features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(functional.adaptive_avg_pool1d(self.layers(x.transpose(1, 2)), 3).flatten(1))
+
+
 class _Recurrent(nn.Module):
     def __init__(self, shape: Shape, features: int, outputs: int) -> None:
         super().__init__()
-        kind = nn.GRU if shape.kind == "gru" else nn.RNN
-        extra = {} if shape.kind == "gru" else {"nonlinearity": shape.activation}
+        kind = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[shape.kind]
+        extra = {"nonlinearity": shape.activation} if shape.kind == "rnn" else {}
         self.cell: nn.Module = kind(features, shape.width, shape.depth, batch_first=True, **extra)
         self.head = nn.Linear(shape.width, outputs)
 
@@ -327,7 +469,11 @@ def model(shape: Shape, data: Data, precision: str = "float32") -> nn.Module:
         made = _mlp(shape, features, outputs, rounded)
     elif shape.kind == "cnn":
         made = _cnn(shape, math.isqrt(features), outputs, rounded)
-    elif shape.kind in ("rnn", "gru"):
+    elif shape.kind == "residual":
+        made = _Residual(shape, features, outputs)
+    elif shape.kind == "temporal":
+        made = _Temporal(shape, features, outputs)
+    elif shape.kind in ("rnn", "gru", "lstm"):
         made = _Recurrent(shape, features, outputs)
     elif shape.kind == "transformer":
         made = _Transformer(shape, data.words)

@@ -36,10 +36,10 @@ class Case:
         return any(finding.code in codes for finding in self.findings[:FIRST])
 
 
-def treat(ailment: Ailment, half: int, seed: int, twin: Outcome) -> Case:
+def treat(ailment: Ailment, part: int, seed: int, twin: Outcome) -> Case:
     rounds = list(
         treatment.treat(
-            ailment.run(half),
+            ailment.run(part),
             lambda run: train(run, seed, watched=True),
             remedied,
             lambda new, old: ailment.measured(new) < ailment.measured(old),
