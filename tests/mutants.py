@@ -774,9 +774,10 @@ MUTANTS = [
     Mutant(
         "an η too high is lowered to the usual ratio at once",
         REMEDIES,
-        "factor = 3 * GOOD_RATIO / ratio",
-        "factor = GOOD_RATIO / ratio",
+        "wanted_ratio(steps, 3 * GOOD_RATIO)",
+        "wanted_ratio(steps, GOOD_RATIO)",
     ),
+    Mutant("a short run ends on the way", REMEDIES, "min(1e-2, max(usual, 3 / steps)) if steps else usual", "usual"),
     Mutant("an η is lowered without limit", REMEDIES, "min(1 / 3, max(1 / 300, factor))", "min(1 / 3, factor)"),
     Mutant("a limit clips half of the steps", REMEDIES, "rounded(2 * middle)", "rounded(middle)"),
     Mutant(
