@@ -32,6 +32,7 @@ TESTS = [
     ["tests/peers"],
     ["tests/faults"],
     ["tests/torture"],
+    ["tests/test_gpu.py"],
 ]
 
 
@@ -50,12 +51,34 @@ TORCH, TENSORS = "torch/optimizer.py", "torch/arrays.py"
 SOURCE, NUMBA, WORDS, ENGINE = "lowering/source.py", "lowering/numba.py", "lowering/words.py", "engine.py"
 EXPRESSIONS, SCRIPT, PAGE = "expressions.py", "lowering/javascript.py", "pictures/page.html"
 STORAGE, ADDRESSES, ROWS = "lowering/storage.py", "addresses.py", "rows.py"
+LAUNCHING, TRITON = "torch/launching.py", "lowering/triton.py"
 
 FRONT = "optax.py"
 DIAGNOSIS, REMEDIES, TREATMENT = "doctor/diagnosis.py", "doctor/findings/remedies.py", "doctor/treatment.py"
 JOURNAL, WATCH = "doctor/journal.py", "torch/doctor.py"
 
 MUTANTS = [
+    # steps whose counts the GPU keeps
+    Mutant(
+        "a replay is taken for the same launch",
+        LAUNCHING,
+        "ticket = 0 if self._engine.capturing else self._ticket",
+        "ticket = self._ticket",
+    ),
+    Mutant(
+        "a captured step keeps its η", LAUNCHING, "_VALUES[value.dtype], value.data_ptr()", "self._value(value.item())"
+    ),
+    Mutant("any step is captured", LAUNCHING, "if capturing and (known != self._known or ", "if False and ("),
+    Mutant("a skipped step moves the weights", TRITON, "tl.where(skipped, 0, ticket)", "ticket"),
+    Mutant("a skipped step counts on the device", TRITON, '"if skipped == 0:"', '"if ticket > 0:"'),
+    Mutant("a lead made again counts twice", TRITON, "if (now > 0) & (now <= then):", "if now < 0:"),
+    Mutant("what was found is not heeded on the device", TRITON, "(value__(asked + 4, True) != 0) | ", ""),
+    Mutant(
+        "telemetry of a step that the device skips is lost",
+        OPTIMIZER,
+        "                self._until_telemetry = 0\n            self._last",
+        "                pass\n            self._last",
+    ),
     # JAX
     Mutant("JAX draws the second array's noise anew", "lowering/jax.py", "if k % 2:", "if not k % 2:"),
     Mutant(

@@ -248,6 +248,17 @@ def test_what_was_not_the_step_before_cannot_be_captured(device: str) -> None:
         step(optimizer)
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
+def test_a_kernel_that_was_not_compiled_cannot_be_captured(device: str) -> None:
+    starts, grads = tensors(1, sizes=SIZES)
+    params, optimizer = stepped("sgd", device, starts, grads, capturable=True)
+    params[0].grad = torch.ones(6, device=device)[1:]  # at no multiple of 16 bytes, as all were
+    before = [bits(p).copy() for p in params]
+    with pytest.raises(ValueError, match="this step is not like the one before"), capturing():
+        step(optimizer)
+    assert all((bits(p) == b).all() for p, b in zip(params, before, strict=True))
+
+
 def test_telemetry_of_a_step_that_is_skipped_comes_at_the_next(device: str) -> None:
     starts, grads = tensors(3, sizes=SIZES)
     grads[1][0] = grads[0][0]
