@@ -202,7 +202,7 @@ MUTANTS = [
         "        g = g + weight_decay * param\n",
         "        g = g + (weight_decay - 2 * weight_decay) * param\n",
     ),
-    Mutant("decay is not scaled by η", DRIVER, "(step + lr * weight_decay * param)", "(step + weight_decay * param)"),
+    Mutant("decay is not scaled by η", DRIVER, "else param - (step + lr * weight", "else param - (step + weight"),
     Mutant(
         "decay_after acts on the θ before",
         DRIVER,
@@ -215,14 +215,14 @@ MUTANTS = [
     Mutant(
         "clipped before it is unscaled",
         OPTIMIZER,
-        "clip_grad_norm / (norm + 1e-6)",
-        "clip_grad_norm / (norm * scale + 1e-6)",
+        "largest / (norm + 1e-6)",
+        "largest / (norm * scale + 1e-6)",
     ),
     Mutant(
         "unscaled twice",
         OPTIMIZER,
-        "factor = self.last.clip_coef / scale",
-        "factor = self.last.clip_coef / scale / scale",
+        "factor = told.clip_coef / scale",
+        "factor = told.clip_coef / scale / scale",
     ),
     Mutant(
         "the factor of the step before", OPTIMIZER, 'elif hyper["grad_scaled"]:', 'elif False and hyper["grad_scaled"]:'
@@ -231,17 +231,17 @@ MUTANTS = [
     Mutant(
         "a norm of one part alone",
         OPTIMIZER,
-        "for part in plan.parts]\n        norm",
-        "for part in plan.parts[:1]]\n        norm",
+        "total = 0.0\n        for part in plan.parts:",
+        "total = 0.0\n        for part in plan.parts[:1]:",
     ),
     Mutant("squares in float32", NUMBA, "g = float64({f'from", "g = ({f'from"),
     Mutant(
         "a skipped step counts",
         OPTIMIZER,
-        "            if self.last.skipped:\n                return\n",
-        "            if self.last.skipped:\n"
-        "                self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n"
-        "                return\n",
+        "                if told.skipped:\n                    return\n",
+        "                if told.skipped:\n"
+        "                    self._scatter(*plan.write)\n"
+        "                    return\n",
     ),
     Mutant("a scaled step does not look", "numpy.py", "False if grad_scale is None else None", "False"),
     Mutant("an overflow at a good time", "scaling.py", "0, good), 0)", "0, good), state.good_steps)"),
@@ -317,8 +317,8 @@ MUTANTS = [
     Mutant(
         "all steps have the same noise",
         OPTIMIZER,
-        "[key_of(int(column[0])) for column in columns]",
-        "[0 for column in columns]",
+        "keys.append(key_of(int(column[0])))",
+        "keys.append(0)",
     ),
     Mutant("all arrays have the same noise", NUMBA, 'f"turned(random_{k // 2})" if k % 2 else', "'' if False else"),
     Mutant("every other array has the same noise", NUMBA, "= noise(random_{k - 1}, key__)", "= random_{k - 1}"),
@@ -342,7 +342,7 @@ MUTANTS = [
     Mutant(
         "a parameter that is staged is rounded to nearest in silence", OPTIMIZER, "and kind not in KINDS:", "and False:"
     ),
-    Mutant("spans part a block", ENGINE, "span = -(-SPAN // grain) * grain", "span = SPAN"),
+    Mutant("spans part a block", ENGINE, "span = -(-(span or SPAN) // grain) * grain", "span = span or SPAN"),
     Mutant(
         "a small v is 0",
         STORAGE,
@@ -358,8 +358,8 @@ MUTANTS = [
     Mutant(
         "coefficients in half precision",
         OPTIMIZER,
-        "part.table.use([line for line, _ in computed], rows,",
-        "part.table.use(np.array([line for line, _ in computed], np.float16), rows,",
+        "part.table.use(lines, rows, keys)",
+        "part.table.use(np.array(lines, np.float16), rows, keys)",
     ),
     Mutant(
         "1 − βᵗ cancels",
@@ -391,8 +391,8 @@ MUTANTS = [
     Mutant(
         "fast-math",
         NUMBA,
-        "@njit(error_model='numpy', cache=CACHE)",
-        "@njit(fastmath=True, cache=CACHE)",
+        """"@njit(error_model='numpy', cache=CACHE)",\n        f"def span""",
+        """"@njit(fastmath=True, cache=CACHE)",\n        f"def span""",
     ),
     Mutant("a maximum swallows NaN", WORDS, "where((a > b) | (a != a), a, b)", "where(a > b, a, b)"),
     Mutant("the sign of 0 is 1", WORDS, "where(x > 0, like(1.0, x)", "where(x >= 0, like(1.0, x)"),
@@ -416,8 +416,8 @@ MUTANTS = [
     Mutant(
         "parameters share the first one's count",
         OPTIMIZER,
-        "            if together:\n",
-        "            if len(first):\n",
+        "            if not together:\n",
+        "            if False:\n",
     ),
     Mutant(
         "the count saturates at 256, as in bfloat16",
@@ -434,8 +434,8 @@ MUTANTS = [
     Mutant(
         "stale addresses of parameters",
         OPTIMIZER,
-        "and not self.arrays.look(params, grads, plan.sight)",
-        "and self.arrays.look(params, grads, plan.sight) >= 0",
+        "return not self.arrays.look(params, grads, plan.sight) and",
+        "return self.arrays.look(params, grads, plan.sight) >= 0 and",
     ),
     Mutant(
         "changes that autograd does not hear of",
@@ -473,11 +473,11 @@ MUTANTS = [
         "form.dtype == part.dtype and form.lies(strides)",
         "form.dtype == part.dtype",
     ),
-    Mutant("a replaced state goes unseen", OPTIMIZER, "plan.changes is State.changes\n            and ", ""),
+    Mutant("a replaced state goes unseen", OPTIMIZER, "if plan.changes is not State.changes or", "if"),
     Mutant(
         "a re-pointed state goes unseen",
         OPTIMIZER,
-        "(not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown)))",
+        "not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown))",
         "True",
     ),
     Mutant(
@@ -502,10 +502,10 @@ MUTANTS = [
     Mutant(
         "moved between groups unseen",
         OPTIMIZER,
-        '            and plan.lengths == [len(group["params"]) for group in groups]\n',
-        "",
+        ' or len(group["params"]) != length:',
+        ":",
     ),
-    Mutant("autograd is not told", "torch/arrays.py", "torch.autograd.graph.increment_version(params)", "pass"),
+    Mutant("autograd is not told", "torch/arrays.py", "self._age(sight.places[3], len(params)) < len(active)", "False"),
     Mutant(
         "loading takes hold of the caller's tensors",
         "torch/arrays.py",
@@ -544,8 +544,8 @@ MUTANTS = [
     Mutant(
         "counts are written before the kernels have run",
         OPTIMIZER,
-        "        unbroken(commit)\n",
-        "        self._scatter(plan.places[0], plan.counts.size, plan.places[1])\n        unbroken(commit)\n",
+        "        unbroken(partial(self._commit, plan, works, results,",
+        "        self._scatter(*plan.write)\n        unbroken(partial(self._commit, plan, works, results,",
     ),
     Mutant(
         "no thread, no step",
