@@ -43,7 +43,7 @@ def fingerprint(thing, api, tensor):
 # What follows the room for a DLTensor in the API table: the places of `adamas.torch.layout.Layout`, and the size of an
 # element by the number of its dtype.
 STORAGE, NOTES, DIMS, OFFSET, DTYPE, KEYS, DATA, GRAD = 20, 21, 22, 23, 24, 25, 26, 27
-VERSIONS, COUNT, PLAIN, NONE, FREED, SIZES, ENTRIES = 28, 29, 30, 31, 32, 33, 64
+VERSIONS, COUNT, PLAIN, THIN, NONE, FREED, SIZES, ENTRIES = 28, 29, 30, 31, 32, 33, 34, 64
 
 
 @njit("int64(int64, int64[:], int64[:])", cache=CACHE)
@@ -143,7 +143,8 @@ def look(params, n, api_, faces_, gradients_, hints_, versions_):
             if notes == 0 or grad == api[NONE]:
                 grad_mark = 0
             else:
-                grad_mark = glance(grad, api, tensor)
+                sparse = load_int64(grad + api[KEYS]) == api[THIN]
+                grad_mark = SPARSE if sparse else glance(grad, api, tensor)
                 if mark != -1 and grad_mark != -1:
                     remember(hints, i, api, param, body, notes, grad)
                     counter = load_int64(body + api[VERSIONS])

@@ -62,7 +62,7 @@ def _api() -> Ints:
         raise ImportError(
             "This Python keeps an object's type elsewhere than CPython does: adamas.torch cannot run here."
         )
-    layout = find(list(_DTYPES)) if _word(id(tensor) + 16) == tensor._cdata else None  # pyright: ignore[reportPrivateUsage]
+    layout = find([*_DTYPES, *_PACKED, torch.int64]) if _word(id(tensor) + 16) == tensor._cdata else None  # pyright: ignore[reportPrivateUsage]
     known = [] if layout is None else [*layout[:-1], *(layout.itemsizes.get(number, 0) for number in range(64))]
     sparse = (id(_IS_SPARSE), id(True))
     return np.array(
@@ -124,9 +124,9 @@ class TorchArrays:
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         arrays = list(arrays)
-        out = np.empty((2, len(arrays)), np.int64)
-        self._describe(id(arrays), len(arrays), self._place, out.ctypes.data)
-        return out
+        out = (ctypes.c_int64 * (2 * len(arrays)))()
+        self._describe(id(arrays), len(arrays), self._place, ctypes.addressof(out))
+        return np.frombuffer(out, np.int64, 2 * len(arrays)).reshape(2, len(arrays))
 
     def pin(self, arrays: Sequence[Any]) -> object:
         # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A

@@ -33,6 +33,7 @@ class Layout(NamedTuple):
         versions: in a tensor, what it shares with its views beside the storage: the count of changes in place.
         counter: in that, the count, in 32 bits.
         plain: the keys of a plain tensor on the CPU.
+        sparse: those of one of layout torch.sparse_coo.
         none: what stands for no gradient.
         freed: who frees a plain tensor's memory. Where it is somebody else, it may not be the tensor's alone.
         itemsizes: number of a dtype -> bytes of an element.
@@ -49,6 +50,7 @@ class Layout(NamedTuple):
     versions: int
     counter: int
     plain: int
+    sparse: int
     none: int
     freed: int
     itemsizes: dict[int, int]
@@ -76,7 +78,8 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
             twin.zero_()
     plain = [*views, *kinds, *leaves, *twins]
     odd = [torch.zeros(3, dtype=torch.complex64).conj(), torch.zeros(3, dtype=torch.complex64).conj().imag]
-    odd += [torch.zeros(3, device="meta"), _inference()]
+    sparse = torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=False)
+    odd += [torch.zeros(3, device="meta"), _inference(), sparse]
 
     def place(objects: Sequence[Any], size: int, fits: Callable[[int, Any, int], bool]) -> int | None:
         return next((at for at in range(0, size, 8) if all(fits(_body(o), o, at) for o in objects)), None)
@@ -130,7 +133,8 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
     if len(none) != 1 or len(freed) != 1:
         return None
     places = storage, notes, dims, offset, dtype[0], keys[0], data, grad, *versions[0]
-    return Layout(*places, _word(_body(memory) + keys[0]), none.pop(), freed.pop(), itemsizes)
+    known = (_word(_body(t) + keys[0]) for t in (memory, sparse))
+    return Layout(*places, *known, none.pop(), freed.pop(), itemsizes)
 
 
 def _inference() -> Tensor:
