@@ -50,15 +50,16 @@ class Kernel:
     @cached_property
     def host(self) -> Host:
         """Count, scalars and hyperparameters → coefficients and new scalars, in float64."""
-        words = ("sqrt", "sign", "maximum", "minimum", "one_minus_power")
-        return self._host("host", {word: getattr(intrinsics, word) for word in words})
+        from adamas.lowering.host import render
+
+        return _execute(render(self.program), f"{self.program.rule}_host", vars(intrinsics))["host"]
 
     @cached_property
     def host_of_tensors(self) -> Host:
         """The same where a hyperparameter is a torch tensor: the result stays on its graph."""
         from adamas.lowering import torch as words
 
-        return self._host("host_torch", vars(words))
+        return _execute(self.program.host_text(), f"{self.program.rule}_host_torch", vars(words))["host"]
 
     @cached_property
     def host_of_tracers(self) -> Host:
@@ -66,9 +67,6 @@ class Kernel:
         from adamas.lowering import jax as words
 
         return _execute(words.host(self.program), f"{self.program.rule}_host_jax", vars(words))["host"]
-
-    def _host(self, name: str, words: Mapping[str, Any]) -> Host:
-        return _execute(self.program.host_text(), f"{self.program.rule}_{name}", words)["host"]
 
     def text(self, backend: str, dtype: str = "float32", measured: bool = False) -> str:
         """The text that a backend runs.

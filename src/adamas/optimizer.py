@@ -214,6 +214,22 @@ class _Part:
         return np.flatnonzero(which) if self.table is None else self.table.owners[: self.table.used][which]
 
 
+class _Works(dict[bool | None, list[Work]]):
+    """All parts' `_Part.job`, measured or not or the norm's, those of one engine together: made when first wanted."""
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        super().__init__()
+        self._parts = parts
+
+    def __missing__(self, measured: bool | None) -> list[Work]:
+        jobs: dict[Engine, list[Job]] = {}
+        for part in self._parts:
+            if part.engine is not None and part.table is not None:
+                jobs.setdefault(part.engine, []).append(part.job(part.engine, part.table, measured))
+        self[measured] = [work for engine, own in jobs.items() for work in engine.together(own)]
+        return self[measured]
+
+
 @dataclass(eq=False)
 class _Plan:
     sight: Sight
@@ -232,9 +248,9 @@ class _Plan:
     begins: bool  # whether no parameter had a state before
     kept: bool  # whether an engine keeps the counts
     _lead: Lead | None = None
-    _works: dict[bool | None, list[Work]] = field(default_factory=dict[bool | None, list[Work]])
 
     def __post_init__(self) -> None:
+        self.works = _Works(self.parts)
         scalars, counts = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
         #: What the helpers take that read and write the counts and scalar states.
         self.read, self.write = (scalars, *self.scalars.shape, counts), (scalars, self.counts.size, counts)
@@ -249,26 +265,12 @@ class _Plan:
         self.engine = engines.pop() if len(engines) == 1 else None  #: of all parts
         self.keeper = None if self.engine is None else self.engine.keeper  #: the same, if it keeps the counts
 
-    def works(self, measured: bool | None) -> list[Work]:
-        """All parts' `_Part.job`, those of one engine together."""
-        if measured not in self._works:
-            jobs: dict[Engine, list[Job]] = {}
-            for part in self.parts:
-                if part.engine is not None and part.table is not None:
-                    jobs.setdefault(part.engine, []).append(part.job(part.engine, part.table, measured))
-            self._works[measured] = [work for engine, own in jobs.items() for work in engine.together(own)]
-        return self._works[measured]
-
     def lead(self, keeper: Keeper, works: Sequence[Work], looks: bool) -> Lead:
         """What goes before the works where an engine keeps the counts; ``looks`` if at the gradients' norm too."""
         if self._lead is None:
             tables = [(part, part.table) for part in self.parts if part.table is not None and looks]
             self._lead = keeper.lead([part.job(keeper, table, None) for part, table in tables], works)
         return self._lead
-
-    def forget_works(self) -> None:
-        """Some part has another table than before."""
-        self._works.clear()
 
 
 class Stepper:
@@ -378,7 +380,7 @@ class Stepper:
         reported = self._until_telemetry == 0 and bool(self.tail.telemetry)
         known = None if self.tail.late_switch is None or switched(groups) else groups[0]["late_switch"]
         measured = reported or known is not None
-        works = plan.works(measured)
+        works = plan.works[measured]
         if plan.keeper is not None:
             works = [self._entrust(plan, plan.keeper, works, scale, found), *works]
             results = []
@@ -578,7 +580,7 @@ class Stepper:
                 part.touched.lay_out(grads[plan.active[part.members][0]], self.tail.zero_grad)
                 if part.table is not part.touched.table:
                     part.table, part.jobs = part.touched.table, {}
-                    plan.forget_works()
+                    plan.works.clear()
                 continue
             if part.indices is not None:
                 np.take(plan.sight.gradients, part.indices, out=part.table.addresses[0])
@@ -592,7 +594,7 @@ class Stepper:
         self, plan: _Plan, steps: Sequence[Work], grads: Sequence[Any], scale: float, nonfinite: str
     ) -> Last | Callable[[], Last]:
         """The norm of all gradients, and what follows from it; or who will say so, once the device has found it."""
-        works, told, largest = plan.works(None), None, self.tail.clip_grad_norm
+        works, told, largest = plan.works[None], None, self.tail.clip_grad_norm
         if nonfinite == "propagate" and largest is not None and plan.engine is not None:
             told = plan.engine.clip(works, steps, largest, scale)
         for work in works:
@@ -695,8 +697,13 @@ class Stepper:
             lines: list[tuple[float, ...]] = []
             carried: list[tuple[float, ...]] = []
             keys: list[int] = []
+            hyper = self._hyper[part.group].numbers
             for column in columns:
-                line, scalars = self._host(part, column, factor)
+                arguments = part.arguments(column, hyper, factor)
+                try:
+                    line, scalars = part.kernel.host(*arguments)
+                except ArithmeticError as error:
+                    raise self._uncomputable(part, arguments, error) from None
                 lines.append(line)
                 carried.append(scalars)
                 keys.append(key_of(int(column[0])))
@@ -736,13 +743,6 @@ class Stepper:
                 part.measures[k] = measures
         plan.counts[:, part.members] = own
         return eager
-
-    def _host(self, part: _Part, column: Sequence[float], factor: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        arguments = part.arguments(column, self._hyper[part.group].numbers, factor)
-        try:
-            return part.kernel.host(*arguments)
-        except ArithmeticError as error:
-            raise self._uncomputable(part, arguments, error) from None
 
     def _uncomputable(self, part: _Part, arguments: Sequence[Any], error: ArithmeticError) -> InputError:
         names = ("t", *part.kernel.program.scalars, *part.kernel.program.hyper)

@@ -126,7 +126,8 @@ class TorchArrays:
         arrays = list(arrays)
         out = (ctypes.c_int64 * (2 * len(arrays)))()
         self._describe(id(arrays), len(arrays), self._place, ctypes.addressof(out))
-        return np.frombuffer(out, np.int64, 2 * len(arrays)).reshape(2, len(arrays))
+        words: Any = out  # a buffer, which its type does not tell
+        return np.frombuffer(words, np.int64, len(out)).reshape(2, len(arrays))
 
     def pin(self, arrays: Sequence[Any]) -> object:
         # A tensor that only Python holds costs twice as much to read: C++ takes and drops a reference to it. A

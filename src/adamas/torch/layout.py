@@ -78,7 +78,7 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
             twin.zero_()
     plain = [*views, *kinds, *leaves, *twins]
     odd = [torch.zeros(3, dtype=torch.complex64).conj(), torch.zeros(3, dtype=torch.complex64).conj().imag]
-    sparse = torch.sparse_coo_tensor([[0]], [1.0], (3,), check_invariants=False)
+    sparse = torch.zeros(3).to_sparse()
     odd += [torch.zeros(3, device="meta"), _inference(), sparse]
 
     def place(objects: Sequence[Any], size: int, fits: Callable[[int, Any, int], bool]) -> int | None:
@@ -133,8 +133,8 @@ def find(dtypes: Sequence[torch.dtype]) -> Layout | None:
     if len(none) != 1 or len(freed) != 1:
         return None
     places = storage, notes, dims, offset, dtype[0], keys[0], data, grad, *versions[0]
-    known = (_word(_body(t) + keys[0]) for t in (memory, sparse))
-    return Layout(*places, *known, none.pop(), freed.pop(), itemsizes)
+    plain_keys, sparse_keys = (_word(_body(t) + keys[0]) for t in (memory, sparse))
+    return Layout(*places, plain_keys, sparse_keys, none.pop(), freed.pop(), itemsizes)
 
 
 def _inference() -> Tensor:
