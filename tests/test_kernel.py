@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding
 import pytest
 
 import adamas
-from adamas import kernel
+from adamas import intrinsics, kernel
 from adamas.errors import InputError
 from adamas.lowering import numba
 
@@ -92,6 +93,18 @@ def test_bias_corrections_keep_their_digits() -> None:
         correction = 1 / coefficients[made.program.coefficients.index("c5")]
         exact = 1 - mpf(beta2) ** t
         assert abs(mpf(correction) / exact - 1) < 1e-15
+
+
+@pytest.mark.parametrize("name", sorted(adamas.rules()))
+def test_spelling_the_hosts_words_out_changes_no_bit(name: str) -> None:
+    rule = adamas.rules()[name]
+    made = kernel.select(rule, {**rule.defaults, "ema_decay": 0.99})
+    names: dict[str, Any] = dict(vars(intrinsics))
+    exec(made.program.host_text(), names)
+    given = {**rule.defaults, "ema_decay": 0.99, "tiny": 2.0**-126, "grad_factor": 0.5}
+    for t in (1.0, 2.0, 7.0, 1e6):
+        arguments = [t, *rule.source.scalars.values(), *(given[name] for name in made.program.hyper)]
+        assert made.host(*arguments) == names["host"](*arguments)
 
 
 def test_a_loop_takes_the_widest_vectors_that_there_are() -> None:

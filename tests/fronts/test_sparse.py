@@ -171,6 +171,24 @@ def test_rows_named_often_and_in_any_order_are_summed_as_they_stand(size: int, d
         assert torch.equal(p.grad._values(), values)
 
 
+def test_a_step_counts_one_change_of_the_parameter_and_no_more_of_others() -> None:
+    params = [torch.nn.Parameter(torch.zeros(SHAPE)) for _ in range(3)]
+    params[0].grad, params[1].grad = coo([3, 1], torch.ones(2, SHAPE[1]), SHAPE), torch.ones(SHAPE)
+    opt = adamas.torch.SGD(params, lr=1.0)
+    for times in (1, 2):
+        opt.step()
+        assert [p._version for p in params] == [times, times, 0]
+
+
+def test_a_gradient_that_turns_sparse_is_seen() -> None:
+    p = torch.nn.Parameter(torch.zeros(SHAPE))
+    opt = adamas.torch.SGD([p], lr=1.0)
+    for grad in (torch.ones(SHAPE), coo([2], torch.ones(1, SHAPE[1]), SHAPE), torch.ones(SHAPE)):
+        p.grad = grad
+        opt.step()
+    assert p[:, 0].tolist() == [-3.0 if row == 2 else -2.0 for row in range(SHAPE[0])]
+
+
 def test_an_embedding_learns() -> None:
     def losses(opt: type, **options: Any) -> list[float]:
         torch.manual_seed(0)
