@@ -10,7 +10,7 @@ It takes plain numbers, so that any loop can tell it how it goes; `adamas.torch.
 >>> finding.code, finding.name
 ('D201', 'lr-too-high')
 >>> finding.remedy.settings
-{'lr': 0.001}
+{'lr': 0.004}
 """
 
 from adamas.doctor.diagnosis import Diagnosis, Finding, Remedy
