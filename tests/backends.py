@@ -58,7 +58,7 @@ def triton(case: Case, theta: np.ndarray, grads: list[Any], dtype: str) -> Any:
     from adamas.torch.launching import Launcher
 
     engine = Launcher(torch.device("cpu"))
-    arrays.engine_of = lambda device: engine
+    arrays.engine_of = lambda device, capturable: engine
     with np.errstate(all="ignore"):  # of the interpreter's
         return WAYS["torch"](case, theta, grads, dtype)
 

@@ -130,7 +130,7 @@ def fix(
 
     >>> treated = fix("digits", "adam", lr=0.3, steps=150)
     >>> treated.changes, treated.cured
-    ({'lr': (0.3, 0.00...)}, True)
+    ({'lr': (0.3, 0.01)}, True)
     """
     for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
         if value is not None and value < least:
