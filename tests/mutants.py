@@ -238,10 +238,10 @@ MUTANTS = [
     Mutant(
         "a skipped step counts",
         OPTIMIZER,
-        "                if told.skipped:\n                    return\n",
-        "                if told.skipped:\n"
-        "                    self._scatter(*plan.write)\n"
-        "                    return\n",
+        "                    if told.skipped:\n                        return\n",
+        "                    if told.skipped:\n"
+        "                        self._scatter(*plan.write)\n"
+        "                        return\n",
     ),
     Mutant("a scaled step does not look", "numpy.py", "False if grad_scale is None else None", "False"),
     Mutant("an overflow at a good time", "scaling.py", "0, good), 0)", "0, good), state.good_steps)"),
@@ -496,8 +496,8 @@ MUTANTS = [
     Mutant(
         "all groups have the first one's hyperparameters",
         OPTIMIZER,
-        "part.arguments(column, self._hyper[part.group].numbers, factor)",
-        "part.arguments(column, self._hyper[0].numbers, factor)",
+        "hyper = self._hyper[part.group].numbers\n            for column",
+        "hyper = self._hyper[0].numbers\n            for column",
     ),
     Mutant(
         "moved between groups unseen",
