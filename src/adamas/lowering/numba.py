@@ -270,4 +270,5 @@ def _from_bits(i):
 
 _PARTS = (words.exponential, words.logarithm, words.slope)  # of a power
 for _word in (words.square, words.sign, words.maximum, words.minimum, *_PARTS, words.power):
-    register_jitable(inline="always")(_word)  # or the loop around it is not vectorised
+    # By LLVM, or the loop around it is not vectorised; Numba would type its lines anew at every call.
+    register_jitable(forceinline=True)(_word)

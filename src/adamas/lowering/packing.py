@@ -120,7 +120,7 @@ for _function in (
     to_int8_signed,
     to_int8_unsigned,
 ):
-    register_jitable(inline="always")(_function)
+    register_jitable(forceinline=True)(_function)
 
 from_bfloat16_stochastic = from_bfloat16
 from_float16_stochastic = from_float16
