@@ -830,6 +830,13 @@ MUTANTS = [
     Mutant("a layer's units are alive if all batches say so", WATCH, "held]).any(0)", "held]).all(0)"),
     Mutant("two units are a layer", WATCH, " or len(held[0][0]) < UNITS", ""),
     Mutant("weights that begin at 0 never creep", "doctor/findings/lr_too_low.py", "creeps or bound", "creeps"),
+    Mutant("all steps tell", "doctor/run.py", "0.1 * self.peak", "0.0 * self.peak"),
+    Mutant("what a warm-up comes to is known", "doctor/run.py", "== self.peak > 1.001", "== self.peak > math.inf"),
+    Mutant("a fine-tuning is none", "doctor/run.py", "self.first < 0.8 * self.entropy", "self.first < 0.0"),
+    Mutant("a joined run began where it was met", "doctor/run.py", "math.nan if self.joined else abs", "abs"),
+    Mutant("each small loss is a small model", "doctor/findings/underfitting.py", " and 20 * look", " and 0 * look"),
+    Mutant("all of the data leak", "doctor/findings/leaking_normalisation.py", ' and not train.get("the_same")', ""),
+    Mutant("a recurrence is measured rarely", WATCH, "            self._eases = None", "            pass"),
     Mutant("what cannot be learnt creeps", "doctor/findings/lr_too_low.py", " and not aimless", ""),
     Mutant("what is frozen and learns nothing is meant", "doctor/findings/frozen_parameters.py", " and not stuck", ""),
     Mutant(

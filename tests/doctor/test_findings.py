@@ -226,8 +226,9 @@ def creeping(fall: float, **given: Any) -> list[str]:
         300,
         300,
         noise=0.001,
+        weight=lambda t: 0.01 * (1 + t),
         ratio=lambda t: 1 / (1 + t),
-        norm=lambda t: 0.7 * 0.1 / 300 * (1 + t) / 10,  # times ‖Δθ‖ = 10 / (1 + t)
+        norm=lambda t: 0.7 * 0.1 / 300 / 0.01,  # times ‖Δθ‖ = 0.01
         facts={"labels": {"batches": 50, "entropy": 0.693, "classes": 2, "overall_top": 0.5, "top_share": 0.6}},
         **given,
     )
@@ -254,6 +255,123 @@ def test_a_fall_is_not_judged_where_the_beginning_was_not_seen() -> None:
     assert {"D602", "D702", "D703"} <= codes(1, ratio=1e-3) and "D202" in codes(1, ratio=1e-6)
     assert {"D602", "D702", "D703"} <= codes(10, 10, ratio=1e-3)  # each tenth step from the beginning
     assert codes(101, ratio=1e-3) == codes(101, ratio=1e-6) == set()
+
+
+def severities(doctor: Doctor) -> dict[str, str]:
+    return {finding.code: finding.severity for finding in doctor.findings}
+
+
+def cosine(t: int, steps: int = 300) -> float:
+    return 0.5 * (1 + math.cos(math.pi * t / steps))
+
+
+def test_what_a_run_comes_to_is_judged_by_its_steps_of_a_usual_size() -> None:
+    """At the end of a schedule and in a warm-up all losses lie still and all steps are small."""
+    decayed = {"lr": lambda t: 1e-3 * cosine(t), "ratio": lambda t: 2e-3 * cosine(t)}
+    stuck = severities(told(flat(2.3), 300, 300, facts=CLASSES, **decayed))
+    assert {"D602", "D702", "D703"} <= stuck.keys()
+    held = {"lr": lambda t: 1e-3 if t < 180 else 5e-5, "ratio": lambda t: 1e-3 if t < 180 else 5e-5}
+    assert severities(told(lambda t: 2.3 - min(1.0, t / 180), 300, 300, facts=CLASSES, **held)) == {}
+    rising = {"lr": lambda t: 1e-6 * (t + 1), "ratio": lambda t: 1e-5 * (t + 1)}
+    assert severities(told(flat(2.3), 400, 600, facts=CLASSES, **rising)) == {}
+
+
+def test_a_run_that_goes_on_is_judged_by_what_guessing_has_not_by_where_it_was_met() -> None:
+    def found(level: float, first: int) -> dict[str, str]:
+        doctor = Doctor(steps=400, settings={"rule": "adamw", "lr": 1e-3})
+        doctor.note("labels", CLASSES["labels"])
+        rng = np.random.default_rng(0)
+        for t in range(first, 400):
+            loss = level * (1 + 0.03 * rng.standard_normal())
+            doctor.observe(loss, step=t, lr=1e-3, grad_norm=1.0, update_norm=1e-3, param_norm=1.0)
+        return severities(doctor)
+
+    assert found(0.8, 101) == {}  # of 2.3
+    assert {"D602", "D702"} <= found(2.3, 101).keys()
+
+
+def test_small_steps_are_meant_where_the_model_knows_much_from_the_start() -> None:
+    slow = {"noise": 0.002, "ratio": flat(1e-5), "facts": CLASSES}
+    assert "D202" in severities(told(lambda t: 2.3 - 0.0002 * t, 200, 200, **slow))
+    assert "D202" not in severities(told(lambda t: 1.5 - 0.0002 * t, 200, 200, **slow))
+    facts = {"parameters": {"frozen": ["0.weight"], "missing": [], "frozen_share": 0.3, "all": 6}, **CLASSES}
+    assert severities(told(falling(2.3, 0.2), facts=facts))["D505"] == "warning"
+    assert severities(told(falling(1.0, 0.2), facts=facts))["D505"] == "note"
+
+
+@pytest.mark.parametrize(("size", "tensors", "severity"), [(40.0, 2, "warning"), (400.0, 2, "note"), (40.0, 1, "note")])
+def test_a_model_is_too_small_only_if_it_has_few_numbers_for_many_labels(
+    size: float, tensors: int, severity: str
+) -> None:
+    facts = {"labels": CLASSES["labels"] | {"rows": 8}}
+    setup = {"names": ["a", "b"][:tensors], "sizes": [size] * tensors, "kinds": ["weight"] * tensors}
+    doctor = told(falling(2.3, 2.0, 20), 400, 400, facts=facts, setup=setup)  # of 3200 labels
+    assert severities(doctor)["D702"] == severity
+
+
+def test_a_finding_without_a_cause_of_its_own_is_a_note() -> None:
+    assert severities(told(falling(2.3, 1.9, 5), 300))["D703"] == "note"
+
+
+def test_a_layer_with_dead_units_may_learn_all_the_same() -> None:
+    def found(last: float, share: float) -> str:
+        return severities(told(falling(2.3, last), facts={"dead": [["relu number 1", share]], **CLASSES}))["D502"]
+
+    assert (found(0.2, 0.7), found(2.2, 0.7), found(0.2, 0.95)) == ("note", "warning", "warning")
+
+
+def test_the_same_rows_each_time_are_not_normalised_by_themselves() -> None:
+    itself = WELL | {"self_normalised": 1.0, "batches": 20}
+    assert "D604" in severities(told(facts={"inputs": itself | {"the_same": False}}))
+    assert "D604" not in severities(told(facts={"inputs": itself | {"the_same": True}}))
+
+
+def test_that_the_loss_is_not_divided_is_not_forgotten_for_one_batch() -> None:
+    seen = {"passes": 16, "loss": "cross-entropy", "share": 0.95}
+    doctor = told(count=60, facts={"accumulation": seen})
+    for share, stands in ((0.6, True), (0.1, False)):
+        told(count=100, facts={"accumulation": seen | {"share": share}}, doctor=doctor)
+        assert ("D606" in severities(doctor)) is stands
+
+
+def test_bursts_of_a_recurrence_weigh_more_where_nothing_is_learnt() -> None:
+    def found(last: float, burst: float) -> bool:
+        facts = {"architecture": {"recurrent": True}}
+        return "D105" in severities(told(falling(1.0, last), 200, 200, norm=spike(150, burst), facts=facts))
+
+    assert found(0.95, 30.0) and not found(0.95, 12.0)
+    assert found(0.05, 90.0) and not found(0.05, 30.0)
+
+
+def test_steps_by_tenths_are_no_schedule_that_was_too_short() -> None:
+    steps = told(falling(), 90, 90, lr=lambda t: 0.1 ** (1 + t // 30))  # as ResNets are trained
+    assert "D204" not in severities(steps)
+
+
+def test_a_rise_of_the_validation_loss_is_measured_by_what_was_gained() -> None:
+    def found(rise: float) -> bool:
+        worse = {"validate": lambda t: 0.1 + rise * max(0, t - 100) / 100, "facts": CLASSES}
+        return "D701" in severities(told(falling(2.3, 0.001), **worse))
+
+    assert found(0.2) and not found(0.05)  # of 2.2; both are more than a tenth of the best
+
+
+def test_a_run_that_was_thrown_to_where_guessing_is_had_an_eta_that_was_too_high() -> None:
+    thrown = {"ratio": lambda t: 0.3 if t < 10 else 1e-3, "facts": CLASSES}
+    doctor = told(lambda t: 3.2 if t < 5 else 2.3, 200, 200, **thrown)
+    assert doctor.findings[0].code == "D201"
+    assert "D201" not in severities(told(lambda t: 3.2 if t < 5 else falling()(t), 200, 200, **thrown))
+
+
+def test_a_surge_is_measured_by_the_noise_of_its_own_time() -> None:
+    rng = np.random.default_rng(0)
+    noise = 0.5 * rng.standard_normal(800)
+    noise[60:63] = 2.0  # three loud ones of a hundred
+
+    def loss(t: int) -> float:
+        return 0.9 + noise[t] if t < 500 else 0.4 + 0.02 * noise[t]
+
+    assert "D201" not in severities(told(loss, 800, 800, noise=0.0, ratio=flat(0.025)))
 
 
 def test_most_of_a_model_may_be_frozen_as_long_as_the_rest_learns() -> None:

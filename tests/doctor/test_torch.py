@@ -179,6 +179,35 @@ def test_an_epoch_in_the_same_order_is_seen_whatever_its_length(length: int) -> 
     assert seen.epoch <= 0 or length < 4
 
 
+def test_it_is_known_whether_all_batches_are_the_same_rows() -> None:
+    x = torch.randn(64, 3)
+    whole, parts = Inputs(), Inputs()
+    for _ in range(5):
+        order = torch.randperm(64)
+        whole.add(((x - x.mean(0)) / x.std(0))[order])
+        half = x[order[:32]]
+        parts.add((half - half.mean(0)) / half.std(0))
+    for seen, same in ((whole, True), (parts, False)):
+        told = seen.told()
+        assert (told["self_normalised"], told["the_same"]) == (1.0, same)
+
+
+def test_a_recurrence_is_measured_at_each_step() -> None:
+    class Sum(nn.RNN):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[0].sum()
+
+    model = Sum(2, 3)
+    opt = adamas.torch.SGD(model.parameters(), lr=0.01)
+    doctor = Doctor(model, opt)
+    for _ in range(220):
+        opt.zero_grad()
+        model(torch.ones(2, 1, 2)).backward()
+        opt.step()
+        doctor.observe(1.0)
+    assert np.isfinite(doctor.run.history.rows[:, 3:6]).all()
+
+
 def test_dead_and_saturated_units() -> None:
     model = mlp()
     nn.init.constant_(model[0].bias, -20.0)

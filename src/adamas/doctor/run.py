@@ -151,6 +151,11 @@ def medians(table: Floats) -> Floats:
     return np.where(np.isnan(ordered[-1]), math.nan, middle)
 
 
+def spread(values: Floats) -> float:
+    """How far values lie from their neighbours: a standard deviation, by the median of the differences."""
+    return 1.4826 / math.sqrt(2) * median(np.abs(np.diff(values))) if len(values) > 4 else math.nan
+
+
 def highest(values: Floats) -> float:
     """The largest median of three in a row: the largest one that is no single outlier.
 
@@ -164,17 +169,36 @@ def highest(values: Floats) -> float:
 class Look:
     """A run as findings see it at one moment; what several of them ask for is computed once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, rows: Floats | None = None) -> None:
+        """
+        Args:
+            rows: of the history that are looked at; None for all.
+        """
         self.run = run
         self.setup, self.settings, self.facts = run.setup, run.settings, run.facts
         self.count, self.step = run.count, run.step
+        self._rows = run.history.rows if rows is None else rows
         steps = run.setup.get("steps")
         self.steps: int | None = int(steps) if steps else None
         self._tensors: dict[str, Floats] = {}
 
     def __getitem__(self, column: str) -> Floats:
         """A column of the history."""
-        return self.run.history.rows[:, _COLUMN[column]]
+        return self._rows[:, _COLUMN[column]]
+
+    @cached_property
+    def telling(self) -> "Look":
+        """The same run by the steps that tell how well it learns: those whose η is at least a tenth of its peak.
+
+        At the beginning of a warm-up and at the end of a schedule the loss lies still and steps are small because that
+        is meant. Every finding that judges how far the loss has come looks at the run so.
+        """
+        low = self["lr"] < 0.1 * self.peak
+        if not low.any():
+            return self
+        look = Look(self.run, self._rows[~low])
+        look.count = round(self.count * float(np.mean(~low)))
+        return look
 
     def reached(self, share: float, otherwise: int) -> bool:
         """Whether the run has come through this share of its planned steps; unplanned, through so many."""
@@ -235,9 +259,8 @@ class Look:
 
     @cached_property
     def noise(self) -> float:
-        """How far a loss lies from its neighbours, of late: a standard deviation, by the median of the differences."""
-        late = self.loss[-200:]
-        return 1.4826 / math.sqrt(2) * median(np.abs(np.diff(late))) if len(late) > 4 else math.nan
+        """How far a loss lies from its neighbours, of late, as `spread` has it."""
+        return spread(self.loss[-200:])
 
     @cached_property
     def progress(self) -> float:
@@ -301,6 +324,11 @@ class Look:
         return float(self.rates.max()) if len(self.rates) else math.nan
 
     @cached_property
+    def warming(self) -> bool:
+        """Whether η is still on its way up: what it comes to has not been tried yet."""
+        return len(self.rates) > 5 and float(self.rates[-1]) == self.peak > 1.001 * float(self.rates[-6])
+
+    @cached_property
     def warmed(self) -> bool:
         """Whether η began low."""
         return len(self.rates) > 1 and float(self.rates[0]) < 0.6 * self.peak
@@ -328,7 +356,22 @@ class Look:
         known = labels.get("entropy") or labels.get("variance")
         if known is None and self.setup.get("classes"):
             known = math.log(self.setup["classes"])
-        return float(known) if known else math.nan
+        return float(known) if known and known > 0 else math.nan
+
+    @cached_property
+    def guess(self) -> float:
+        """The loss that a run has which has learnt nothing: of one who guesses, or where that is not known, the first.
+
+        NaN where nothing says it, since the beginning was not seen either.
+        """
+        if math.isfinite(self.entropy):
+            return self.entropy
+        return math.nan if self.joined else abs(self.first)
+
+    @cached_property
+    def tuned(self) -> bool:
+        """Whether the model knew much when the run began: a fine-tuning, with which small steps are meant."""
+        return not self.joined and self.first < 0.8 * self.entropy
 
     def tensors(self, measure: str) -> Floats:
         """[samples, tensors] of one measure; without rows where there are none."""

@@ -23,6 +23,7 @@ class Inputs:
         self._sums: list[tuple[float, float]] = []
         self._spread = 1.0
         self._exact = 0
+        self._sizes = (math.inf, 0.0)
         self._marks: list[tuple[float, ...]] = []
 
     def add(self, x: Tensor | None) -> None:
@@ -35,6 +36,8 @@ class Inputs:
         a = x.detach().float()
         mean, std = float(a.mean()), float(a.std(correction=0))
         self._sums.append((mean, mean * mean + std * std))
+        size = float(a.abs().mean())  # in whatever order the rows come
+        self._sizes = min(self._sizes[0], size), max(self._sizes[1], size)
         if a.ndim == 2 and a.shape[0] >= 8 and a.shape[1] > 1:
             columns = a.std(0)
             varying = columns > 1e-6 * max(std, 1e-30)
@@ -98,6 +101,7 @@ class Inputs:
             "std": float(f"{math.sqrt(max(0.0, means[1] - means[0] ** 2)):.4g}"),
             "spread": float(f"{self._spread:.3g}"),
             "self_normalised": self._exact / n,
+            "the_same": n > 1 and self._sizes[1] - self._sizes[0] <= 1e-5 * self._sizes[1],
             "batches": n,
         }
 
@@ -106,7 +110,7 @@ class Labels:
     """What batches of labels are like."""
 
     def __init__(self) -> None:
-        self.batches = 0
+        self.batches = self._rows = 0
         self._counts: Counter[int] = Counter()
         self._tops: list[float] = []
         self._values: list[Tensor] = []
@@ -118,6 +122,7 @@ class Labels:
             return
         x, y = parts[0].detach(), parts[-1].detach()
         self.batches += 1
+        self._rows += y.numel()
         if y.is_floating_point():
             self._values.append(y.float().flatten()[:1024].cpu())
         else:
@@ -130,7 +135,7 @@ class Labels:
             self._pairs.append((x.float().cpu(), y.float().reshape(-1).cpu()))
 
     def told(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"batches": self.batches}
+        told: dict[str, Any] = {"batches": self.batches, "rows": round(self._rows / max(1, self.batches))}
         total = sum(self._counts.values())
         if total and len(self._counts) > 1:
             shares = np.array(list(self._counts.values())) / total

@@ -175,10 +175,13 @@ class Doctor(doctor.Doctor):
             self.note("parameters", {"frozen": frozen, "missing": missing, "frozen_share": share, "all": len(named)})
         modules = list(self.model.modules())
         first = next((m for m in modules if not list(m.children())), None)
+        recurrent = any(isinstance(m, _RECURRENT) for m in modules)
+        if recurrent:
+            self._eases = None  # an explosion lasts a step or two, and a step is cheap beside a recurrence
         self.note(
             "architecture",
             {
-                "recurrent": any(isinstance(m, _RECURRENT) for m in modules),
+                "recurrent": recurrent,
                 "post_norm": sum(
                     isinstance(m, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) and not m.norm_first
                     for m in modules

@@ -9,7 +9,8 @@ def examine(look: Look, standing: bool) -> Found | None:
     if not seen:
         return None
     passes, loss, share = int(seen["passes"]), str(seen["loss"]), float(seen["share"])
-    if passes < 2 or share < 0.8:
+    # Once seen, what counts is whether it is nearer to the whole than to its part: it varies with the batches.
+    if passes < 2 or share < (min(0.8, passes**-0.5) if standing else 0.8):
         return None
     lr = look.peak
     return Found(

@@ -40,7 +40,10 @@ def examine(look: Look, standing: bool) -> Found | None:
         jumps = norms[candidates] / before(norms, candidates)
     bursts = jumps > 10
     highest = float(np.max(jumps, where=bursts, initial=0.0))
-    burst = highest > (50 if recurrent else 100)
+    limit = 50 if recurrent else 100
+    if recurrent and look.reached(0.3, 100) and look.progress < 0.3:  # as if it had been thrown back each time
+        limit = 20
+    burst = highest > limit
     if not (burst or constantly):
         return None
     clip = usual_clip(look) if burst else 1.0

@@ -21,9 +21,8 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     # Most of a model frozen is how one fine-tunes; a layer or two among others that train is a mistake more often, and
     # so is what does not learn.
-    guess = look.entropy if look.entropy > 0 else look.first
-    stuck = look.count >= 100 and look.reached(0.5, 300) and look.progress < 0.1 and look.now > 0.8 * guess
-    meant = share > 0.8 and not stuck
+    stuck = look.count >= 100 and look.reached(0.5, 300) and look.progress < 0.1 and look.now > 0.8 * look.guess
+    meant = (share > 0.8 or look.tuned) and not stuck
     return Found(
         told,
         "they were frozen, or are in a group with η = 0",

@@ -24,7 +24,8 @@ def examine(look: Look, standing: bool) -> Found | None:
             0.8,
         )
     exact = float(train.get("self_normalised", 0.0))
-    if exact >= 0.95 and train.get("batches", 0) >= 5:
+    # If it is the same rows each time, their own mean and spread are those of the training data.
+    if exact >= 0.95 and train.get("batches", 0) >= 5 and not train.get("the_same"):
         return Found(
             f"every one of {train['batches']} training batches has mean 0 and standard deviation 1 to five digits",
             "each batch is normalised by its own mean and spread: samples leak into one another, and a sample by "

@@ -6,7 +6,7 @@ import numpy as np
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import lower_lr
-from adamas.doctor.run import Look, highest
+from adamas.doctor.run import Look, highest, spread
 
 
 def swings(look: Look) -> float:
@@ -29,6 +29,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     early = look.early_ratio if len(look.ratios) else math.nan
     ratio = look.ratio if len(look.ratios) else math.nan
     noise = look.noise if math.isfinite(look.noise) else 0.0
+    loudest = max(noise, spread(loss[: len(loss) // 2]))  # η is high in the first half, and so is its noise
     level = abs(look.first)
     top = highest(loss)
     surge = (top - look.first) / level if level else 0.0
@@ -37,10 +38,13 @@ def examine(look: Look, standing: bool) -> Found | None:
     reasons: list[str] = []
     ease = 0.6 if standing else 1.0
     stuck = len(loss) >= 30 and look.now > 0.9 * look.first and look.now > look.first - 3 * noise
-    if surge > (0.5 if large > 0.1 else 1.0) * ease and top > look.first + 6 * noise and (not known or large > 0.02):
+    if surge > (0.5 if large > 0.1 else 1.0) * ease and top > look.first + 6 * loudest and (not known or large > 0.02):
         reasons.append(f"the loss rose {top / look.first:.3g}-fold, to {top:.3g}, within {int(look.loss_at[-1])} steps")
     if known and stuck and early > 0.1 * ease and surge > 0.05:
         reasons.append(f"the loss is {look.now:.3g} after {look.count} steps, and was {look.first:.3g} at the first")
+    thrown = known and early > 0.1 * ease and top > 1.2 * look.entropy
+    if thrown and look.count >= 60 and look.now > 0.95 * look.entropy:
+        reasons.append(f"the loss is {look.now:.3g} after {look.count} steps, and guessing has {look.entropy:.3g}")
     if known and look.count >= 50 and ratio > 0.1 * ease and (look.drop(0.5) <= 0.05):
         reasons.append(f"steps still move θ by {ratio:.2g} of itself after {look.count} of them")
     back = swings(look)

@@ -10,9 +10,9 @@ from adamas.doctor.run import Look, median
 
 
 def examine(look: Look, standing: bool) -> Found | None:
-    if look.count < 40 or not look.reached(0.25, 200) or not len(look.ratios) or look.joined:
+    if look.count < 40 or not look.reached(0.25, 200) or not len(look.ratios):
         return None
-    if look.lr < 0.99 * look.peak and look.rates[0] < look.lr:  # still warming up
+    if look.joined or look.tuned or look.warming:
         return None
     if look.progress > (0.5 if standing else 0.35):
         return None
@@ -28,12 +28,12 @@ def examine(look: Look, standing: bool) -> Found | None:
     # Weights that begin at 0 have no length of their own to measure steps by. But no step can lower the loss by more
     # than ‖g‖·‖Δθ‖, to first order.
     share = median(falls[np.isfinite(falls) & at_peak][-50:]) * length / abs(look.first) if look.first else math.inf
-    guess = look.entropy if look.entropy > 0 else abs(look.first)
-    to_gain = look.now > 0.5 * guess  # a model that is tuned finely knows much already
     # Where what the steps so far could do stands out of the noise and nothing is done, there is nothing to learn.
     done = share * look.count / length * abs(look.first)
     aimless = done > 3 * look.noise and look.first - look.now < 0.1 * done
-    bound = share < (0.5 if standing else 0.35) and to_gain and not aimless
+    lengths = look["param_norm"][np.isfinite(look["param_norm"])]
+    from_0 = float(lengths[-1]) > 3 * float(lengths[0])
+    bound = from_0 and share < (0.5 if standing else 0.35) and not aimless
     if not (creeps or bound):
         return None
     if creeps:

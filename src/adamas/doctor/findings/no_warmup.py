@@ -2,11 +2,9 @@
 
 import math
 
-import numpy as np
-
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import rounded
-from adamas.doctor.run import Look, highest, median
+from adamas.doctor.run import Look, highest, spread
 
 
 def examine(look: Look, standing: bool) -> Found | None:
@@ -18,7 +16,7 @@ def examine(look: Look, standing: bool) -> Found | None:
     part = loss[: max(30, len(loss) // 5)]
     if len(part) < 20:
         return None
-    noise = 1.4826 / math.sqrt(2) * median(np.abs(np.diff(part)))
+    noise = spread(part)
     top = highest(part)
     surged = top > look.first + max(0.1 * abs(look.first), 4 * noise)
     entropy = look.entropy if math.isfinite(look.entropy) else look.first

@@ -17,8 +17,9 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     noise = 1.4826 * median(np.abs(np.diff(values))) if len(values) > 6 else 0.0
     rise = (late - best) / max(abs(best), 1e-30)
-    if late - best < 0.02 * abs(look.first):
-        return None  # a rise of almost nothing
+    gained = look.guess - best if look.guess > best else abs(look.first)
+    if late - best < 0.05 * gained:
+        return None  # almost all that was learnt of it is there still
     if rise < (0.05 if standing else 0.1) or late - best < 2 * min(noise, 0.5 * abs(late - best)):
         return None
     then, now = look.train_at(float(at[b])), look.train_at(float(at[-1]))

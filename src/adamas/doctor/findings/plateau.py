@@ -6,13 +6,12 @@ from adamas.doctor.run import Look
 
 
 def examine(look: Look, standing: bool) -> Found | None:
+    if look.warming:
+        return None
+    look = look.telling
     if look.count < 100 or not look.reached(0.3, 200) or not look.first > 0 or look.joined:
         return None
-    if (
-        look.drop(0.6) > (0.02 if standing else 0.0)
-        or look.progress > (0.4 if standing else 0.3)
-        or look.lr < 0.1 * look.peak
-    ):
+    if look.drop(0.6) > (0.02 if standing else 0.0) or look.progress > (0.4 if standing else 0.3):
         return None
     lr = rounded(look.peak / 3)
     return Found(
@@ -22,6 +21,7 @@ def examine(look: Look, standing: bool) -> Found | None:
         "a plateau, a poor minimum, or an η between too low and too high",
         Remedy(f"Let adamas find-lr look for η; η from {look.peak:g} to {lr:g} where the loss is noisy.", {"lr": lr}),
         0.4,
+        "note",
     )
 
 

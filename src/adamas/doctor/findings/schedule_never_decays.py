@@ -18,14 +18,16 @@ def examine(look: Look, standing: bool) -> Found | None:
     share = final if final is not None else look.lr / look.peak
     if share < (0.5 if standing else 0.7):
         return None
-    flat = look.reached(0.8, 0) and look.drop(0.4) <= 0.02
-    restless = flat and len(look.ratios) > 0 and look.ratio > 8e-3 and look.progress < 0.95
+    # What the noise is made of are steps that are large for the little that each batch tells.
+    noisy = look.drop(0.4) <= 0.02 or look.noise > 0.1 * abs(look.now)
+    restless = look.reached(0.8, 0) and noisy and len(look.ratios) > 0 and look.ratio > 8e-3 and look.progress < 0.95
     if not (moves or restless):
         return None
     return Found(
         f"η is {percent(share)} of its peak at the end of {look.steps} steps"
         + (
-            f"; the loss lies still near {look.now:.3g} while steps move θ by {look.ratio:.1g} of itself"
+            f"; the loss is near {look.now:.3g}, give or take {look.noise:.2g}, while steps move θ by {look.ratio:.1g} "
+            "of itself"
             if restless
             else ""
         ),

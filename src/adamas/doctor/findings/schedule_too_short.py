@@ -5,6 +5,9 @@ import numpy as np
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.run import Look
 
+#: Of the peak: η is at its end there. Steps by a tenth, twice, come to a hundredth, and go on learning with it.
+END = 0.005
+
 
 def examine(look: Look, standing: bool) -> Found | None:
     rates = look["lr"]
@@ -13,13 +16,13 @@ def examine(look: Look, standing: bool) -> Found | None:
     ahead = look.facts.get("rates_ahead")  # [(step, factor of the peak)], from the schedule itself
     end, told = None, ""
     if ahead and look.steps:
-        low = [step for step, factor in ahead if factor > 0.02]
+        low = [step for step, factor in ahead if factor > END]
         last = max(low, default=0)
         if last < 0.7 * look.steps:
             end = int(last)
-            told = f"the schedule brings η below a 50th of its peak at step {end} of {look.steps}"
+            told = f"the schedule brings η below a 200th of its peak at step {end} of {look.steps}"
     if end is None:
-        high = np.flatnonzero(rates > 0.02 * look.peak)  # the last of them: a restart brings η back
+        high = np.flatnonzero(rates > END * look.peak)  # the last of them: a restart brings η back
         if high[-1] + 1 >= len(rates):
             return None
         end = int(look["step"][high[-1] + 1])

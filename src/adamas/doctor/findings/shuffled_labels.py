@@ -7,10 +7,12 @@ from adamas.doctor.run import Look, median
 
 
 def examine(look: Look, standing: bool) -> Found | None:
+    if look.warming:
+        return None
+    look = look.telling
     at, values = look.validations
-    entropy = look.entropy
-    guess = entropy if math.isfinite(entropy) else look.first
-    if not guess > 0 or (look.joined and not math.isfinite(entropy)):
+    guess = look.guess
+    if not guess > 0:
         return None
     if len(values) >= 4:
         late, train = float(values[-1]), look.train_at(float(at[-1]))
@@ -30,17 +32,18 @@ def examine(look: Look, standing: bool) -> Found | None:
         return None
     half = look.loss[len(look.loss) // 2 :]
     level = median(half)
-    still = abs(level - guess) < (0.07 if standing else 0.04) * guess and look.drop(0.5) < 0.02
-    if still and look.ratio > 3e-4 and (not len(values) or float(values.min()) > 0.93 * guess):
+    still = abs(level - guess) < (0.07 if standing else 0.04) * guess and look.drop(0.5) < (0.04 if standing else 0.02)
+    ratio = median(look.ratios[len(look.ratios) // 2 :])
+    if still and ratio > 3e-4 and (not len(values) or median(values[len(values) // 2 :]) > 0.93 * guess):
         return Found(
             f"the loss is {level:.3g} after {look.count} steps, where guessing has {guess:.3g}, although steps move "
-            f"θ by {look.ratio:.1g} of itself",
+            f"θ by {ratio:.1g} of itself",
             "nothing in the inputs tells the labels: they were shuffled apart, or the wrong column was taken",
             Remedy(
                 "Look at twenty samples with their labels as the model gets them, after all shuffling and joining.",
                 {"labels": True},
             ),
-            0.7 if math.isfinite(entropy) else 0.55,
+            0.7 if math.isfinite(look.entropy) else 0.55,
         )
     return None
 

@@ -2,18 +2,19 @@
 
 from adamas.doctor.diagnosis import Found, Kind, Remedy
 from adamas.doctor.findings.remedies import percent
-from adamas.doctor.run import Look
+from adamas.doctor.run import Look, median
 
 
 def examine(look: Look, standing: bool) -> Found | None:
-    if look.count < 100 or not look.reached(0.5, 300) or not look.first > 0:
+    if look.warming:
         return None
-    if not look.entropy > 0 and look.joined:
+    look = look.telling
+    if look.count < 100 or not look.reached(0.5, 300) or not look.guess > 0:
         return None
-    guess = look.entropy if look.entropy > 0 else look.first
-    left = look.now / min(guess, look.first)
+    left = look.now / look.guess
     flat = look.drop(0.4) < 0.03
-    if not flat or left < (0.35 if standing else 0.4) or not len(look.ratios):
+    # Even the smallest model learns how frequent labels are: a loss above that is of another kind, or ill otherwise.
+    if not flat or not (0.35 if standing else 0.4) < left < 1.2 or not len(look.ratios):
         return None
     at, values = look.validations
     gap = float("nan")
@@ -21,7 +22,7 @@ def examine(look: Look, standing: bool) -> Found | None:
         gap = (float(values[-1]) - look.train_at(float(at[-1]))) / max(look.now, 1e-30)
         if gap > 0.25:
             return None
-    sane = 1e-4 < look.ratio < 0.1
+    sane = 1e-4 < median(look.ratios[len(look.ratios) // 2 :]) < 0.1
     if not sane:
         return None
     return Found(
@@ -38,9 +39,18 @@ def examine(look: Look, standing: bool) -> Found | None:
             {"wider": True},
         ),
         0.65,
-        # Below, noise in the data is as likely a reason: characters of a text keep two thirds of their entropy.
-        "warning" if left > 0.8 else "note",
+        "warning" if left > 0.8 and small(look) else "note",
     )
+
+
+def small(look: Look) -> bool:
+    """Whether a network has seen twenty labels or more for each of its numbers.
+
+    The curve alone does not tell a model that is too small from noise in the data. And a linear model says nothing of
+    what a network could learn there.
+    """
+    rows = look.facts.get("labels", {}).get("rows", 0)
+    return len(look.of_kind("weight")) > 1 and 20 * look.sizes.sum() <= rows * look.run.count
 
 
 KIND = Kind("D702", "underfitting", 54, examine, ("D703", "D205"), confirm=2)
