@@ -350,6 +350,12 @@ MUTANTS = [
         "where(top < int32(1), int32(0), where",
     ),
     Mutant("the largest has no code", STORAGE, "+ int32(2 - codes)", "+ int32(-codes)"),
+    Mutant(
+        "the noise of a stride is that of the first",
+        NUMBA,
+        "place(element(first__, {first}), key__)",
+        "place(element(first__, 0), key__)",
+    ),
     Mutant("NaN takes its block along", "lowering/packing.py", "if largest >= 0x7F800000:", "if False:"),
     Mutant(
         "a moment that may be negative has no sign", "lowering/signs.py", "if not known.holds(new[state])", "if False"

@@ -96,11 +96,21 @@ def test_compiled_noise_is_numpys() -> None:
         for i in range(out.size):
             out[i] = noise_(element_(first, i), key)
 
-    element_, noise_ = storage.element, storage.noise
+    @njit
+    def run(out, first, key):
+        place = place_(element_(first, 0), key)
+        for i in range(out.size):
+            out[i] = noise_at(place)
+            place = next_place(place)
+
+    element_, noise_, place_ = storage.element, storage.noise, storage.place
+    noise_at, next_place = storage.noise_at, storage.next_place
     for first, key in ((0, 0), (5, 77), (2**32 - 100, 2**32 - 3), (2**40 + 3, 1)):
-        fill(out, first, np.uint32(key))
         with np.errstate(over="ignore"):
-            assert (out == noise(storage.element(first, np.arange(out.size)), np.uint32(key))).all()
+            expected = noise(storage.element(first, np.arange(out.size)), np.uint32(key))
+        for way in (fill, run):
+            way(out, first, np.uint32(key))
+            assert (out == expected).all()
 
 
 def test_the_noise_is_noise() -> None:

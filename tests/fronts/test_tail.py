@@ -242,6 +242,17 @@ def test_a_gradient_that_cannot_be_cleared_is_refused_before_anything_is_changed
     assert not p.any()
 
 
+def test_a_gradient_may_be_the_parameter_itself() -> None:
+    """As that of ½θ² is: though the kernel is told that its arrays lie apart."""
+    theta = np.random.default_rng(5).standard_normal(1001).astype(np.float32)
+    alone = theta.copy()
+    one, other = adamas.numpy.AdamW(theta, lr=0.1), adamas.numpy.AdamW(alone, lr=0.1)
+    for _ in range(3):
+        one.step(theta)
+        other.step(alone.copy())
+    assert (theta == alone).all()
+
+
 @pytest.mark.parametrize("fused", [True, None])
 def test_grad_scaler_skips_and_unscales(fused: bool | None) -> None:
     ours, theirs = parameters(), parameters()

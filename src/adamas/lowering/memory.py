@@ -120,6 +120,13 @@ def prefetch(typing_context: Any, address: Any) -> Any:
     return types.void(types.int64), code
 
 
+@register_jitable
+def ask_for(array: Any, first: int, count: int) -> None:
+    """Prefetch so many elements of an array; they may lie behind its end."""
+    for line in range(0, count * array.itemsize, 64):
+        prefetch(array.ctypes.data + first * array.itemsize + line)  # pyright: ignore[reportCallIssue]
+
+
 @intrinsic
 def widest(typing_context: Any) -> Any:
     """Let the loops of the function in whose text this stands have the widest vectors that the processor has.
@@ -130,6 +137,19 @@ def widest(typing_context: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         attributes = builder.function.attributes
         set.add(attributes, '"prefer-vector-width"="512"')  # llvmlite's own `add` knows no attributes of targets
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic
+def apart(typing_context: Any) -> Any:
+    """Say that no two arrays given to the function in whose text this stands overlap: no loop need look first."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for argument in builder.function.args[2:]:  # behind what Numba returns and raises by
+            if isinstance(argument.type, ir.PointerType):
+                argument.add_attribute("noalias")
         return context.get_dummy_value()
 
     return types.void(), code

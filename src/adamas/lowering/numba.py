@@ -18,6 +18,9 @@ from adamas.lowering.source import Program
 from adamas.lowering.storage import BLOCK, KINDS, Kind, Kinds
 from adamas.tail import MEASURES
 
+#: Elements of a stride, and how many elements ahead it asks for memory.
+STRIDE, AHEAD = 128, 256
+
 
 def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = ()) -> str:
     """The text of a kernel over tables of addresses.
@@ -103,6 +106,10 @@ def _given(program: Program, measured: bool, kept: Mapping[str, str]) -> list[st
 def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str]:
     """The function that runs through the arrays of a span from 0 to their size: all in one loop.
 
+    Where it unpacks and packs, it computes about as long as its memory takes, and would wait for the one, then for the
+    other: it goes in strides, and asks at each for the memory of a later one. Otherwise the processor asks early enough
+    by itself. Where it measures there is one stride, since sums across a vector would be taken at the end of each.
+
     Where codes share an exponent, which is known only when the last number of a block is, the numbers of a block wait
     in scratch memory, and a second loop makes codes of them.
     """
@@ -132,34 +139,52 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
         if measured and number == program.watch[0]:
             each += [f"if {program.watch[1]}:", "    eps_counts += 1"]
     each += [*_MEASURE_AFTER, *(line.format(program.step) for line in _MEASURE_STEP)] if measured else []
-    noise = ["random_0 = noise(element(first__, i__), key__)"]
+    noise = ["random_0 = noise_at(place__)", "place__ = next_place(place__)"]
     noise += [f"random_{k} = noise(random_{k - 1}, key__)" for k in range(1, (len(written) + 1) // 2)]
-    each += noise if any(name not in blocks for name in written) else []
+    early = any(name not in blocks for name in written)
+    each += noise if early else []
     for name in program.outputs:
         if name in blocks:
-            each += [f"{name}__[i__] = {name}", f"{name}_largest = max({name}_largest, magnitude({name}))"]
+            each += [
+                f"{name}__[uint64(n__ - b__)] = {name}",
+                f"{name}_largest = max({name}_largest, magnitude({name}))",
+            ]
         else:
             more = f", {name}_more[i__]" if name in pairs else ""
             each.append(f"{name}_[i__]{more} = {keep(name, name)}")
-    work = [f"for i__ in range({program.arrays[0]}_.size):", *(f"    {line}" for line in each)]
+
+    def loop(first: str, end: str, lines: Sequence[str], random: bool) -> list[str]:
+        start = [f"place__ = place(element(first__, {first}), key__)"] if random else []
+        index = "i__ = uint64(n__)  # or Numba would look whether it is negative"
+        return [*start, f"for n__ in range({first}, {end}):", *(f"    {line}" for line in [index, *lines])]
+
+    def strides(first: str, end: str) -> list[str]:
+        if measured or not kept:
+            return loop(first, end, each, early)
+        ahead = [f"ask_for({name}_, s__ + {AHEAD}, {STRIDE})" for name in program.arrays]
+        return [
+            f"for s__ in range({first}, {end}, {STRIDE}):",
+            f"    if s__ + {AHEAD} < size__:",
+            *(f"        {line}" for line in ahead),
+            *(f"    {line}" for line in loop("s__", f"min(s__ + {STRIDE}, {end})", each, early)),
+        ]
+
+    work = strides("0", "size__")
     if blocks:
-        arrays = [f"{name}_" for name in program.arrays] + [f"{name}_more" for name in program.arrays if name in pairs]
-        before = [f"{name} = {name}_all[b__ : b__ + {BLOCK}]" for name in arrays]
-        for name in blocks:
-            before += [f"{name}_exponent = {name}_more[b__ // {BLOCK}]", f"{name}_largest = magnitude(number(0))"]
+        before = [f"end__ = min(b__ + {BLOCK}, size__)"]
         after: list[str] = []
         for name in blocks:
+            before += [f"{name}_exponent = {name}_more[b__ // {BLOCK}]", f"{name}_largest = magnitude(number(0))"]
             after += [
-                f"{name}_exponent = exponent_of(finite({name}_largest, {name}__[:{name}_.size]), {kinds[name].codes})",
+                f"{name}_exponent = exponent_of(finite({name}_largest, {name}__[: end__ - b__]), {kinds[name].codes})",
                 f"{name}_more[b__ // {BLOCK}] = {name}_exponent",
             ]
-        after += [f"for i__ in range({blocks[0]}_.size):", *(f"    {line}" for line in noise)]
-        after += [f"    {name}_[i__] = {keep(name, f'{name}__[i__]')}" for name in blocks]
+        pack = [*noise, *(f"{name}_[i__] = {keep(name, f'{name}__[uint64(n__ - b__)]')}" for name in blocks)]
+        inside = [*before, *strides("b__", "end__"), *after, *loop("b__", "end__", pack, True)]
         work = [
             *(f"{name}__ = carray(scratch({BLOCK}), ({BLOCK},))" for name in blocks),
-            *(f"{name}_all = {name}" for name in arrays),
-            f"for b__ in range(0, {program.arrays[0]}__all.size, {BLOCK}):",
-            *(f"    {line}" for line in [*before, *work, *after, f"first__ += {BLOCK}"]),
+            f"for b__ in range(0, size__, {BLOCK}):",
+            *(f"    {line}" for line in inside),
         ]
     coefficients = [
         f"{name} = c__[{k}] != 0" if name in program.flags else f"{name} = c__[{k}]"
@@ -171,6 +196,8 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
         "@njit(error_model='numpy', cache=CACHE)",
         f"def span({', '.join(_given(program, measured, kept))}, c__):",
         "    widest()",
+        "    apart()",
+        f"    size__ = {program.arrays[0]}_.size",
         *(f"    {line}" for line in [*coefficients, *counters, *work, *results]),
     ]
 
@@ -206,7 +233,7 @@ def _module(title: str, imports: Sequence[str], functions: Sequence[str], work: 
     lines = [
         f"# {title}, Numba",
         "from numba import carray, cfunc, njit",
-        "from numpy import float64",
+        "from numpy import float64, uint64",
         "from adamas.lowering.memory import *",
         *imports,
         "",

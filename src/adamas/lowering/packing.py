@@ -24,7 +24,10 @@ from adamas.lowering.storage import (
     from_bits32,
     from_int8_signed,
     from_int8_unsigned,
+    next_place,
     noise,
+    noise_at,
+    place,
     round_float16,
     to_bfloat16,
     to_bfloat16_remainder,
@@ -34,7 +37,8 @@ from adamas.lowering.storage import (
     turned,
 )
 
-_to_bits = bitcast(types.float32, types.uint32, ir.IntType(32))
+_WORD = ir.IntType(32)
+_to_bits = bitcast(types.float32, types.uint32, _WORD)
 _to_float = bitcast(types.uint32, types.float32, ir.FloatType())
 
 
@@ -53,21 +57,23 @@ def _element32(typing_context: Any, first: Any, i: Any) -> Any:
     """`element` in instructions of 32 bits; Numba's own would have 64."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.add(*(builder.trunc(arg, ir.IntType(32)) for arg in args))
+        return builder.add(*(builder.trunc(arg, _WORD) for arg in args))
 
     return types.uint32(types.int64, types.int64), code
 
 
-@intrinsic
-def _noise32(typing_context: Any, index: Any, key: Any) -> Any:
-    """`noise`, likewise."""
+def _word(operands: int, build: Any) -> Any:
+    """A function of uint32 in instructions of 32 bits, likewise."""
+    signature = types.uint32(*[types.uint32] * operands)
+    code = lambda context, builder, signature, args: build(builder, *args)  # noqa: E731
+    if operands == 1:
+        return intrinsic(lambda typing_context, a: (signature, code))
+    return intrinsic(lambda typing_context, a, b: (signature, code))
 
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = ir.IntType(32)
-        x = builder.mul(builder.add(*args), word(0x9E3779B1))
-        return builder.mul(x, builder.or_(x, word(1)))
 
-    return types.uint32(types.uint32, types.uint32), code
+_place32 = _word(2, lambda build, index, key: build.mul(build.add(index, key), _WORD(0x9E3779B1)))
+_next_place32 = _word(1, lambda build, place: build.add(place, _WORD(0x9E3779B1)))
+_noise_at32 = _word(1, lambda build, place: build.mul(place, build.or_(place, _WORD(1))))
 
 
 @overload(element)
@@ -75,9 +81,19 @@ def _element(first, i):
     return lambda first, i: _element32(first, i)
 
 
-@overload(noise)
-def _noise(index, key):
-    return lambda index, key: _noise32(uint32(index), uint32(key))
+@overload(place)
+def _place(index, key):
+    return lambda index, key: _place32(uint32(index), uint32(key))
+
+
+@overload(next_place)
+def _next_place(place):
+    return lambda place: _next_place32(place)
+
+
+@overload(noise_at)
+def _noise_at(place):
+    return lambda place: _noise_at32(place)
 
 
 @intrinsic
@@ -111,6 +127,7 @@ for _function in (
     from_bfloat16_remainder,
     from_int8_signed,
     from_int8_unsigned,
+    noise,
     round_float16,
     turned,
     to_bfloat16,

@@ -73,18 +73,32 @@ def element(first: Any, i: Any) -> Any:
     return np.asarray(first + i).astype(np.uint32)
 
 
+def place(index: Any, key: Any) -> Any:
+    """Where an element is in the sequence of noise; at each step all are elsewhere."""
+    return uint32(uint32(index + key) * uint32(0x9E3779B1))
+
+
+def next_place(place: Any) -> Any:
+    """Where the next element is: an addition, where `place` would take a multiplication."""
+    return uint32(place + uint32(0x9E3779B1))
+
+
+def noise_at(place: Any) -> Any:
+    """The noise at a place."""
+    return uint32(place * uint32(place | uint32(1)))
+
+
 def noise(index: Any, key: Any) -> Any:
     """32 random bits for an element: enough for two arrays, of which one takes them as they are, the other `turned`.
 
     A counter is multiplied into disorder and by itself: one round in the manner of B. Widynski, "Squares: A Fast
-    Counter-Based RNG" (2020). At each step all elements are elsewhere in the sequence.
+    Counter-Based RNG" (2020).
 
     Args:
         index: uint32, of the element in its tensor; for a third and fourth array, the bits that the first two had.
         key: uint32, of the step (`key_of`).
     """
-    x = uint32(uint32(index + key) * uint32(0x9E3779B1))
-    return uint32(x * uint32(x | uint32(1)))
+    return noise_at(place(index, key))
 
 
 def key_of(count: int) -> int:
