@@ -24,9 +24,10 @@ FLATTENED = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 def made(name, **options):
-    model = make_model().float()
-    model.forward = lambda x: torch.nn.Sequential.forward(model, x.float())
-    return model, getattr(adamas.torch, name)(decay_groups(model), **{"lr": 0.05, **OPTIONS[name], **options})
+    model = make_model()
+    weights, biases = decay_groups(model)
+    biases["weight_decay"] = 0.01  # a group apart, with the same kernel
+    return model, getattr(adamas.torch, name)([weights, biases], **{"lr": 0.05, **OPTIONS[name], **options})
 
 
 def equal(a, b):

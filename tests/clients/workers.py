@@ -1,11 +1,11 @@
-"""What the processes of test_distributed.py do: ``python -m tests.clients.workers RANK WORLD FOLDER SCENARIO...``.
+"""What the processes of test_distributed.py do: ``python -m tests.clients.workers WORLD FOLDER SCENARIO...``.
 
 All of it is float64, so that a run on several processes and a run on one differ by rounding alone, far below what
 a wrong step would differ by. No dimension of the model can be divided by 2 or by 3, and some shards are empty.
 """
 
-import contextlib
 import copy
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -306,41 +306,26 @@ def warmup_from_nought(share: tuple[int, int], folder: Path) -> Any:
 # -- starting them ---------------------------------------------------------------------------------------------
 
 
-def launch(world: int, folder: Path, *scenarios: str, seconds: float = 120) -> None:
+def launch(world: int, folder: Path, *scenarios: str) -> None:
     """Run the scenarios on so many processes; what each returns is in ``folder/SCENARIO-RANK.pt``.
 
     Raises:
         RuntimeError: with what the processes printed, if one fails or all take too long.
     """
     folder.joinpath("store").unlink(missing_ok=True)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.clients.workers"]
-    outputs = [folder / f"output-{rank}" for rank in range(world)]
-    with contextlib.ExitStack() as stack:
-        processes = [
-            subprocess.Popen(
-                [*command, str(rank), str(world), str(folder), *scenarios],
-                cwd=root,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdout=stack.enter_context(output.open("w")),
-                stderr=subprocess.STDOUT,
-            )
-            for rank, output in enumerate(outputs)
-        ]
-        try:
-            until = time.monotonic() + seconds
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                for process in processes:
-                    process.wait(max(0, until - time.monotonic()))
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-    if any(process.returncode for process in processes):
-        raise RuntimeError("\n".join(f"-- process {rank} --\n{o.read_text()}" for rank, o in enumerate(outputs)))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.clients.workers", str(world), str(folder), *scenarios],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stdout)
 
 
-def main(rank: int, world: int, folder: Path, scenarios: list[str]) -> None:
+def work(rank: int, world: int, folder: Path, scenarios: list[str]) -> None:
     # A process that waits for one which has failed gives up after a while.
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", store, timeout=timedelta(seconds=40), rank=rank, world_size=world)
@@ -350,5 +335,24 @@ def main(rank: int, world: int, folder: Path, scenarios: list[str]) -> None:
     dist.destroy_process_group()
 
 
+def main(world: int, folder: Path, scenarios: list[str], seconds: float = 120) -> bool:
+    """Whether all went well. The processes are forked, so that torch is imported once for all of them."""
+    import torch.distributed.fsdp  # noqa: F401
+
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=work, args=(rank, world, folder, scenarios)) for rank in range(world)]
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(max(0, until - time.monotonic()))
+    for rank, process in enumerate(processes):
+        if process.is_alive():
+            print(f"process {rank} was not done after {seconds} s")
+        process.kill()
+        process.join()
+    return not any(process.exitcode for process in processes)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    sys.exit(not main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

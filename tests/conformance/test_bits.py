@@ -56,8 +56,11 @@ TAILS = [
 ]
 
 
-@pytest.mark.parametrize("tail", TAILS, ids=str)
-@pytest.mark.parametrize("case", [c for c in CASES if c.rule in ("adamw", "radam")], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    ("case", "tail"),
+    [(case, TAILS[k % 2]) for k, case in enumerate(c for c in CASES if c.rule in ("adamw", "radam"))],
+    ids=lambda x: x.name if isinstance(x, Case) else str(x),
+)
 def test_numba_is_numpy_with_a_tail(case: Case, tail: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SPAN", 1000)
     theta = np.random.default_rng(1).standard_normal(N).astype(np.float32)
