@@ -55,7 +55,7 @@ LAUNCHING, TRITON = "torch/launching.py", "lowering/triton.py"
 
 FRONT = "optax.py"
 DIAGNOSIS, REMEDIES, TREATMENT = "doctor/diagnosis.py", "doctor/findings/remedies.py", "doctor/treatment.py"
-JOURNAL, WATCH = "doctor/journal.py", "torch/doctor.py"
+JOURNAL, OBSERVER, WATCH = "doctor/journal.py", "doctor/observer.py", "torch/doctor.py"
 
 MUTANTS = [
     # steps whose counts the GPU keeps
@@ -288,7 +288,10 @@ MUTANTS = [
     # the doctor
     Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),
     Mutant("a fork writes what waits twice", JOURNAL, "os.register_at_fork(before=_flush)", "pass"),
-    Mutant("a slow step waits for 64 others", JOURNAL, "time.monotonic() - self._written >= SECONDS", "False"),
+    Mutant("a slow step waits for 64 others", OBSERVER, "now >= self._journal.due", "False"),
+    Mutant("steps that wait are written twice", "doctor/run.py", "        self._waiting = []\n", ""),
+    Mutant("a step's line has the names of another's", JOURNAL, "told @ (1 << np", "told[:1] @ (1 << np"),
+    Mutant("what is not finite is thinned too", JOURNAL, ' | ~np.isfinite(rows[:, COLUMNS.index("loss")])', ""),
     Mutant(
         "the norm before clipping is of one",
         WATCH,
@@ -303,10 +306,8 @@ MUTANTS = [
     ),
     Mutant("the norm before clipping is looked at where that after it is not", WATCH, "not self._measures()", "False"),
     Mutant("a batch is known again by its number", "torch/batches.py", "mark != self._marks[", "mark is self._marks["),
-    Mutant(
-        "steps that wait are left out", "doctor/run.py", "        if self._waiting:\n            self._take_in()", ""
-    ),
-    Mutant("a model is measured at each step for ever", "doctor/observer.py", "run.count >= self._eases[0]", "False"),
+    Mutant("steps that wait are left out", "doctor/run.py", "        self.take_in()\n        return", "        return"),
+    Mutant("a model is measured at each step for ever", OBSERVER, "run.count >= self._eases[0]", "False"),
     # moments in fewer bits
     Mutant(
         "a narrow moment is rounded to nearest",

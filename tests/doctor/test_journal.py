@@ -17,8 +17,8 @@ import pytest
 import adamas.numpy
 from adamas.cli import main
 from adamas.doctor import Doctor, journal, replay
-from adamas.doctor.journal import HELD, Journal, lines
-from adamas.doctor.run import COLUMNS
+from adamas.doctor.journal import Journal, lines
+from adamas.doctor.run import COLUMNS, HELD, Run
 from adamas.errors import InputError
 from tests.doctor.histories import falling, told
 
@@ -119,6 +119,26 @@ def test_what_was_begun_and_never_stepped_is_gone_on_with_and_what_is_never_step
     with Doctor(log=path) as doctor:
         doctor.observe(val_loss=1.0)
     assert path.read_bytes() == text and [file.name for file in tmp_path.iterdir()] == ["run.jsonl"]
+
+
+def test_each_step_has_its_line_with_what_it_told_and_in_its_order(tmp_path: Path) -> None:
+    path, told = tmp_path / "run.jsonl", list[dict[str, float]]()
+    rng = np.random.default_rng(0)
+    with Doctor(log=path, to=lambda numbers, step: told.append({"step": step, **numbers})) as doctor:
+        for step in range(1, 151):
+            loss = {70: math.inf, 71: -math.inf, 72: math.nan}.get(step, rng.standard_normal())
+            names = [name for name in ("lr", "grad_norm", "update_norm", "scale", "skipped") if rng.random() < 0.5]
+            doctor.observe(loss, **dict(zip(names, 10.0 ** rng.integers(-30, 30, 5) * rng.random(5), strict=False)))
+            if step % 40 == 0:
+                doctor.observe(val_loss=loss)
+    assert len(told) == 153
+
+    def plain(value: float) -> Any:
+        return float(f"{value:.9g}") if math.isfinite(value) else str(value)
+
+    expected = [{name.removeprefix("doctor/"): plain(value) for name, value in each.items()} for each in told]
+    expected[72]["loss"] = "nan"  # which trackers do not get
+    assert [line for line in lines(path) if {"loss", "val_loss"} & line.keys()] == expected
 
 
 def test_replayed_it_finds_what_was_found(tmp_path: Path) -> None:
@@ -235,16 +255,16 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_it_stays_below_its_limit_and_keeps_what_matters(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    journal = Journal(path, limit=20_000)
-    journal.begin({})
+    run = Run()
+    journal = Journal(path, run, limit=20_000)
     for t in range(5000):
         row = [math.nan] * len(COLUMNS)
-        row[0], row[1] = float(t + 1), math.inf if t == 777 else 1.0
-        journal.step(row)
+        row[0], row[1] = float(t + 1), math.inf if t in (777, 3776) else 1.0
+        run.add(row)
     journal.close()
     assert path.stat().st_size <= 20_000
     run, _ = replay(path)
-    assert run.broken == [(778, "loss")]
+    assert run.broken == [(778, "loss"), (3777, "loss")]
     steps = run.history.rows[:, 0]
     assert steps[0] < 200 and steps[-1] > 4800 and len(steps) > 100
     assert not list(tmp_path.glob("*.tmp"))

@@ -1,7 +1,7 @@
 """A run as a file of JSON lines: written as it goes, and whole lines only; read back, or replayed.
 
-Steps wait a little to be written together: a kill loses those that were observed within one second, `HELD` at most.
-All else is written at once, with the steps before it.
+Steps wait a little to be written together, as `adamas.doctor.run` takes them in: a kill loses those that were observed
+within one second, and 64 at most. All else is written at once, with the steps before it.
 
 The first line is ``{"doctor": 1, "setup": {…}}``. After it every line has a ``step`` and one of: the numbers of that
 step, a validation (``val_loss``), ``settings``, a ``fact`` with its ``value``, a ``sample`` of each tensor, ``opened``,
@@ -14,14 +14,15 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, count
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakSet
 
 import numpy as np
 
-from adamas.doctor.run import CHECKS, COLUMNS, Run
+from adamas.doctor.run import CHECKS, COLUMNS, Floats, Run
 from adamas.errors import InputError
 
 VERSION = 1
@@ -29,8 +30,8 @@ VERSION = 1
 #: Bytes above which a journal is thinned: every second line of a step goes.
 LIMIT = 32 * 2**20
 
-#: Steps that wait to be written, at most, and seconds after which they no longer do.
-HELD, SECONDS = 64, 1.0
+#: Seconds after which steps no longer wait to be written.
+SECONDS = 1.0
 
 
 class Journal:
@@ -39,17 +40,20 @@ class Journal:
     Args:
         path: of the file. One that is there already is gone on with, if it is of the same run: its last line, where a
             kill has cut it, is dropped.
+        run: whose steps are written.
         limit: bytes above which it is thinned.
+
+    Attributes:
+        due: when steps have waited long enough, on the clock of `time.monotonic`.
 
     Raises:
         InputError: for a file that is there and no journal.
     """
 
-    def __init__(self, path: str | os.PathLike[str], limit: int = LIMIT) -> None:
-        self.path, self._limit = Path(path), limit
+    def __init__(self, path: str | os.PathLike[str], run: Run, limit: int = LIMIT) -> None:
+        self.path, self.run, self._limit = Path(path), run, limit
         self._file, self._stride, self._steps = -1, 1, 0
-        self._waiting: list[Sequence[float]] = []
-        self._written = -math.inf
+        self.due = -math.inf
         if not self.path.parent.is_dir():
             raise InputError(f"There is no folder {self.path.parent} for the log {self.path.name}: make it first.")
         self._size = 0
@@ -57,33 +61,30 @@ class Journal:
             self._size = _whole(self.path)
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o666)
         os.ftruncate(self._file, self._size)
+        self.put({"doctor": VERSION, "setup": run.setup})  # where the run is gone on with, a setup more
+        run.taken = self._take
         _OPEN.add(self)
 
-    def begin(self, setup: Mapping[str, Any]) -> None:
-        """The first line; where the run is gone on with, a setup more."""
-        self.put({"doctor": VERSION, "setup": setup})
-
     def put(self, line: Mapping[str, Any]) -> None:
-        """A line, written at once."""
+        """A line, written at once, with the steps before it."""
+        self.run.take_in()
         self._write(json.dumps(_plain(line), allow_nan=False, separators=(",", ":")) + "\n")
 
-    def step(self, row: Sequence[float]) -> None:
-        """The numbers of a step, as `adamas.doctor.run.COLUMNS` has them; one whose loss is not finite always stays."""
-        self._steps += 1
-        if self._steps % self._stride and math.isfinite(row[1]):
-            return
-        self._waiting.append(row)
-        if len(self._waiting) >= HELD or time.monotonic() - self._written >= SECONDS:
-            self._write()
+    def _take(self, rows: Floats) -> None:
+        """Steps; of those that are to be left out, one whose loss is not finite stays."""
+        kept = rows
+        if self._stride > 1:
+            numbers = self._steps + 1 + np.arange(len(rows))
+            kept = rows[(numbers % self._stride == 0) | ~np.isfinite(rows[:, COLUMNS.index("loss")])]
+        self._write(_lines(kept))
+        self._steps += len(rows)
 
-    def flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self._write()
-
-    def _write(self, last: str = "") -> None:
-        self._written = time.monotonic()
-        text, begun = (_lines(self._waiting) + last).encode(), self._size
+    def _write(self, lines: str) -> None:
+        self.due = time.monotonic() + SECONDS
+        text = lines.encode()
+        if self._size + len(text) > self._limit:
+            self._thin()
+        begun = self._size
         try:
             while self._size < begun + len(text):
                 self._size += os.write(self._file, text[self._size - begun :])
@@ -91,9 +92,6 @@ class Journal:
             self._size = begun
             os.ftruncate(self._file, begun)
             raise
-        self._waiting = []
-        if self._size > self._limit:
-            self._thin()
 
     def _thin(self) -> None:
         """Leave out every second step, in a new file that takes the old one's place."""
@@ -122,20 +120,21 @@ class Journal:
     def close(self) -> None:
         """No more lines."""
         if self._file >= 0:
-            self.flush()
+            self.run.take_in()
+            self.run.taken = None
             os.close(self._file)
             self._file = -1
 
     __del__ = close
 
 
-#: Those of this process that may have steps waiting: written before it ends, and before it forks, or both would.
+#: Those of this process, for whom steps may wait: they are taken in before it ends, and before it forks, or both would.
 _OPEN: WeakSet[Journal] = WeakSet()
 
 
 def _flush() -> None:
     for each in list(_OPEN):
-        each.flush()
+        each.run.take_in()
 
 
 atexit.register(_flush)
@@ -143,23 +142,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_flush)
 
 
-#: Which columns a step tells -> how its line is written.
-_TEMPLATES: dict[tuple[bool, ...], str] = {}
-
-
-def _lines(rows: Sequence[Sequence[float]]) -> str:
+def _lines(rows: Floats) -> str:
     """The lines of steps: NaN says that a number was not told, except of the loss."""
-    lines: list[str] = []
-    for row in rows:
-        told = tuple([value == value for value in row])
-        template = _TEMPLATES.get(told)
-        if template is None:
-            names = [f'"{name}":%.9g' for name in compress(COLUMNS[2:], told[2:])]
-            loss = '"loss":%.9g' if told[1] else '"loss":"nan"'
-            template = _TEMPLATES[told] = f'{{"step":%d,{",".join([loss, *names])}}}\n'
-        lines.append(template % tuple(compress(row, told)))
-    text = "".join(lines)
+    told = ~np.isnan(rows)
+    text = "".join(map(_line, (told @ (1 << np.arange(len(COLUMNS)))).tolist())) % tuple(rows[told].tolist())
     return text.replace(":inf", ':"inf"').replace(":-inf", ':"-inf"') if "inf" in text else text
+
+
+@cache
+def _line(told: int) -> str:
+    """How the line of a step is written that tells these columns, a bit each."""
+    names = [name for i, name in enumerate(COLUMNS) if told >> i & 1 or name == "loss"]
+    forms = {"step": "%d", "loss": "%.9g" if told >> COLUMNS.index("loss") & 1 else '"nan"'}
+    return "{" + ",".join(f'"{name}":{forms.get(name, "%.9g")}' for name in names) + "}\n"
 
 
 def _plain(value: Any) -> Any:

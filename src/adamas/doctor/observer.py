@@ -23,7 +23,9 @@ OFTEN, PART = 10, 8
 #: model, whose step is short, and of a large one, for which measuring takes half as long as the step.
 LARGE, SMALLS, LARGES = 1 << 20, (200, 4), (20, 8)
 
-_NAN = math.nan
+#: What can be told of a step -> its column.
+_GIVEN = {"step": 0, "lr": 2, "update_norm": 4, "param_norm": 5, "grad_norm": 6, "skipped": 8, "scale": 9}
+_UNKNOWN = (math.nan,) * (len(COLUMNS) - 3)
 
 
 class Doctor:
@@ -79,18 +81,18 @@ class Doctor:
         self._journal: journal.Journal | None = None
         self._log = None if log is None else Path(log)  # as long as it is open whether it goes on with an earlier one
         self._early: list[Mapping[str, Any]] = []  # lines from before that
-        if self._log is not None and not journal.begun(self._log):
-            self._journal, self._log = journal.Journal(self._log), None
         self._setup()
-        stepper = getattr(optimizer, "_stepper", None)
+        if self._log is not None and not journal.begun(self._log):
+            self._journal, self._log = journal.Journal(self._log, self.run), None
+        self._stepper: Any = getattr(optimizer, "_stepper", None)
+        self._teller: Any = self._stepper or (optimizer if hasattr(optimizer, "last") else None)  # has what a step says
+        self._beside: Callable[[list[float]], None] | None = None  # who else fills in what a step tells
         self._eases: tuple[int, int] | None = None  # from which step on to measure more rarely, and how
-        if stepper is not None and not stepper.tail.telemetry:
-            stepper.measure(self.every)
+        if self._stepper is not None and not self._stepper.tail.telemetry:
+            self._stepper.measure(self.every)
             if every is None:
                 self._eases = LARGES if sum(self.run.setup["sizes"]) > LARGE else SMALLS
         self._read_settings()
-        if self._journal is not None:
-            self._journal.begin(self.run.setup)
         self._put({"step": self.run.step, "settings": self.run.settings})
 
     def _put(self, line: Mapping[str, Any]) -> None:
@@ -117,8 +119,7 @@ class Doctor:
             kept = journal.keep(log)
             if self._say is not None:
                 self._say(f"{log} was the log of another run, of {earlier.step} steps: it is {kept.name} now.")
-        self._journal = journal.Journal(log)
-        self._journal.begin(self.run.setup)
+        self._journal = journal.Journal(log, self.run)
         for line in self._early:
             self._journal.put(line)
         self._early = []
@@ -175,59 +176,64 @@ class Doctor:
         Raises:
             InputError: for what is no number.
         """
+        due = False
         if loss is not None:
-            if self._log is not None:
-                self._settle(self._log, step)
-            run = self.run
-            row = [
-                float(run.step + 1 if step is None else step),
-                number("loss", loss),
-                _NAN if lr is None else float(lr),
-                _NAN,
-                _NAN if update_norm is None else float(update_norm),
-                _NAN if param_norm is None else float(param_norm),
-                _NAN if grad_norm is None else number("grad_norm", grad_norm),
-                _NAN,
-                _NAN if skipped is None else float(skipped),
-                _NAN if scale is None else float(scale),
-                time.monotonic() - self._begun,
-            ]
-            self._measure(row)
-            limit = run.settings.get("clip_grad_norm")
-            if row[3] != row[3]:  # what comes to the step is what clipping leaves
-                row[3] = min(row[6], limit or math.inf)
-            elif limit and row[6] != row[6] and row[3] < 0.999 * limit:  # and what is below the limit was not clipped
-                row[6] = row[3]
-            run.add(row)
-            if self._eases is not None and run.count >= self._eases[0]:
-                self.optimizer._stepper.measure(self._eases[1])
-                self._eases = None
+            norms = {"grad_norm": grad_norm, "update_norm": update_norm, "param_norm": param_norm}
+            given = {"step": step, "lr": lr, **norms, "scale": scale, "skipped": skipped}
+            due = self._take(number("loss", loss), given)
             if tensors is not None:
                 self._sample(tensors)
-            self._stale = True
-            if self._journal is not None:
-                self._journal.step(row)
-            for each in self._to:
-                each(dict(zip(COLUMNS, row, strict=True)), run.step)
         if val_loss is not None:
             self._validated(val_loss, val_accuracy, train_loss)
         elif val_accuracy is not None or train_loss is not None:
             raise InputError("A validation needs its val_loss: give it beside val_accuracy and train_loss.")
-        broke = len(self.run.broken)
-        if loss is not None and (self.run.step >= self._next or (broke < 4 and self._broken < broke)):
-            self._broken = broke
+        if due:
             self.check()
 
-    def _measure(self, row: list[float]) -> None:
+    def _take(self, loss: float, given: Mapping[str, Any]) -> bool:
+        """Take in a step.
+
+        Returns:
+            Whether the run is to be examined now.
+        """
+        if self._log is not None:
+            self._settle(self._log, given.get("step"))
+        run, now = self.run, time.monotonic()
+        row = [run.step + 1.0, loss, *_UNKNOWN, now - self._begun]
+        for name, value in given.items():
+            if value is not None:
+                row[_GIVEN[name]] = number(name, value)
+        limit = run.settings.get("clip_grad_norm")
+        if self.optimizer is not None:
+            self._ask(row, bool(limit))
+        if self._beside is not None:
+            self._beside(row)
+        if row[3] != row[3]:  # what comes to the step is what clipping leaves
+            row[3] = min(row[6], limit or math.inf)
+        elif limit and row[6] != row[6] and row[3] < 0.999 * limit:  # and what is below the limit was not clipped
+            row[6] = row[3]
+        run.add(row)
+        if self._journal is not None and now >= self._journal.due:
+            run.take_in()
+        if self._eases is not None and run.count >= self._eases[0]:
+            self._stepper.measure(self._eases[1])
+            self._eases = None
+        self._stale = True
+        for each in self._to:
+            each(dict(zip(COLUMNS, row, strict=True)), run.step)
+        broke = len(run.broken)
+        if run.step < self._next and not self._broken < broke < 4:
+            return False
+        self._broken = broke
+        return True
+
+    def _ask(self, row: list[float], clips: bool) -> None:
         """Fill in what the optimizer tells of its last step."""
-        optimizer = self.optimizer
-        if optimizer is None:
-            return
-        groups = optimizer.param_groups
+        groups = self.optimizer.param_groups
         row[2] = float(groups[0]["lr"]) if len(groups) == 1 else max(float(group["lr"]) for group in groups)
-        last = getattr(optimizer, "last", None)
-        if last is None:
+        if self._teller is None:
             return
+        last = self._teller.last
         row[8] = float(last.skipped)
         if last.grad_norm is not None:
             if row[6] == row[6]:
@@ -235,7 +241,7 @@ class Doctor:
             elif not self._clipped:
                 row[6] = last.grad_norm
             row[3] = last.grad_norm * last.clip_coef
-        if self.run.settings.get("clip_grad_norm"):
+        if clips:
             row[7] = last.clip_coef
         telemetry = last.telemetry
         if telemetry is not None:

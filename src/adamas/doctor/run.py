@@ -1,8 +1,9 @@
 """What is known of a run: a bounded history of its steps, its settings, and facts that were found out on the way."""
 
 import math
+import struct
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,13 +28,16 @@ TENSORS = ("grad_norm", "update_norm", "param_norm", "zero_share", "eps_share")
 #: Steps that are kept. When there are more, every second one of the older half goes.
 KEPT = 4096
 
-#: Rows that wait until they are wanted, or so many: to take them in one by one would take twenty times as long.
-WAITING = 64
+#: Steps that wait to be taken in together, at most: to take in one takes as long as to take in 20.
+HELD = 64
 
 #: Samples that are kept, the last ones.
 SAMPLES = 12
 
 _COLUMN = {name: i for i, name in enumerate(COLUMNS)}
+
+#: A step that waits is one object and not a dozen: the less is kept, the more of its memory does the loop find at hand.
+_PACK = struct.Struct(f"{len(COLUMNS)}d").pack
 
 
 class Table:
@@ -41,7 +45,7 @@ class Table:
 
     >>> table = Table(2, 4)
     >>> for step in range(6):
-    ...     table.add((step, step**2))
+    ...     table.add(np.array([[step, step**2]]))
     >>> table.rows[:, 0].tolist()
     [0.0, 3.0, 4.0, 5.0]
     """
@@ -49,26 +53,17 @@ class Table:
     def __init__(self, columns: int, kept: int = KEPT) -> None:
         self._held = np.full((columns, kept + 1), math.nan).T  # so that a column lies in one piece
         self._kept, self._size = kept, 0
-        self._waiting: list[Sequence[float]] = []
 
     @property
     def rows(self) -> Floats:
         """All that are kept, oldest first."""
-        if self._waiting:
-            self._take_in()
         return self._held[: self._size]
 
-    def add(self, row: Sequence[float]) -> None:
-        """A row more, which nobody changes any longer."""
-        self._waiting.append(row)
-        if len(self._waiting) >= WAITING:
-            self._take_in()
-
-    def _take_in(self) -> None:
-        new, self._waiting = np.array(self._waiting, np.float64), []
-        while len(new):
-            part = new[: self._kept + 1 - self._size]
-            new = new[len(part) :]
+    def add(self, rows: Floats) -> None:
+        """Rows more."""
+        while len(rows):
+            part = rows[: self._kept + 1 - self._size]
+            rows = rows[len(part) :]
             self._held[self._size : self._size + len(part)] = part
             self._size += len(part)
             if self._size > self._kept:
@@ -91,22 +86,41 @@ class Run:
         step: of the last observation.
         broken: (step, what) of the first losses and gradients that were not finite.
         skips: steps that were left out.
+        taken: is given the numbers of steps, before they go into the history. If it raises, they wait on.
     """
 
     setup: dict[str, Any] = field(default_factory=dict[str, Any])
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     samples: deque[tuple[int, dict[str, Floats]]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-    history: Table = field(default_factory=lambda: Table(len(COLUMNS)))
     validations: Table = field(default_factory=lambda: Table(len(CHECKS), 1024))
     count: int = 0
     step: int = 0
     broken: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     skips: int = 0
+    taken: Callable[[Floats], None] | None = None
+    _history: Table = field(default_factory=lambda: Table(len(COLUMNS)))
+    _waiting: list[bytes] = field(default_factory=list[bytes])
+
+    @property
+    def history(self) -> Table:
+        """The steps, as `COLUMNS` has them."""
+        self.take_in()
+        return self._history
+
+    def take_in(self) -> None:
+        """Have no step wait any longer."""
+        if not self._waiting:
+            return
+        rows = np.frombuffer(b"".join(self._waiting)).reshape(-1, len(COLUMNS))
+        if self.taken is not None:
+            self.taken(rows)
+        self._waiting = []
+        self._history.add(rows)
 
     def add(self, row: Sequence[float]) -> None:
         """A step, as `COLUMNS` has it."""
-        self.history.add(row)
+        self._waiting.append(_PACK(*row))
         self.count += 1
         self.step = int(row[0])
         if row[8] == 1:
@@ -115,6 +129,8 @@ class Run:
             self._broke("loss")
         elif row[3] == math.inf or row[6] == math.inf:
             self._broke("gradient")
+        if len(self._waiting) >= HELD:
+            self.take_in()
 
     def _broke(self, what: str) -> None:
         if len(self.broken) < 64:
@@ -122,7 +138,7 @@ class Run:
 
     def validated(self, row: Sequence[float]) -> None:
         """A validation, as `CHECKS` has it."""
-        self.validations.add(row)
+        self.validations.add(np.array([row]))
         self.step = max(self.step, int(row[0]))
 
     def sample(self, step: int, measures: Mapping[str, Sequence[float] | Floats]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import SequentialSampler
 
@@ -144,6 +144,8 @@ class Doctor(doctor.Doctor):
             say=say,
             every=every,
         )
+        if self._own or scaler is not None:
+            self._beside = self._fill_in
         self._look_at_model(data)
         self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
         if self._own:
@@ -218,7 +220,7 @@ class Doctor(doctor.Doctor):
     # What passes through the model.
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not (module.training and torch.is_grad_enabled()):
+        if not (module.training and is_grad_enabled()):
             self._evaluates(module, args, kwargs)
             return
         self._passes += 1
@@ -405,7 +407,8 @@ class Doctor(doctor.Doctor):
             others: ``val_loss``, ``val_accuracy``, ``train_loss``, ``step``.
         """
         if loss is not None:
-            loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
+            if type(loss) is not float:
+                loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
             if batch is not None and self._labels.batches < BATCHES:
                 self._labels.add(batch, self._seen)
             if self._raw_hooks:
@@ -415,13 +418,16 @@ class Doctor(doctor.Doctor):
             if self._evals and self._trained_mode:
                 self.note("evaluated_in_train_mode", [self.run.step, self._trained_mode])
             self._evals, self._trained_mode = 0, ""
-        first = loss is not None and self._count < 0
-        before = self.run.step
-        if loss is not None and self._output:
-            self._look_at_passes(loss)
-        super().observe(loss, grad_norm=grad_norm, **others)
         if loss is None:
+            super().observe(**others)
             return
+        if self._output:
+            self._look_at_passes(loss)
+        first, before = self._count < 0, self.run.step
+        if others:
+            super().observe(loss, grad_norm=grad_norm, **others)
+        elif self._take(loss, {"grad_norm": grad_norm}):
+            self.check()
         if first:
             self._look_at_count(int(others.get("step") or before + 1))
         self._backwards = 0
@@ -446,8 +452,8 @@ class Doctor(doctor.Doctor):
             share, kind = seen["norm"] * math.sqrt(seen["numel"]) / (2 * math.sqrt(loss)), "squared error"
         self.note("accumulation", {"passes": passes, "loss": kind, "share": round(share, 2)})
 
-    def _measure(self, row: list[float]) -> None:
-        super()._measure(row)
+    def _fill_in(self, row: list[float]) -> None:
+        """What is looked at where the optimizer does not measure; and the scale."""
         if self._own:
             row[3:6] = self._row
             if row[6] != row[6] and not self.run.settings.get("clip_grad_norm") and row[3] == math.inf:
