@@ -6,6 +6,8 @@ import inspect
 import math
 import pydoc
 import pydoc_data.topics
+import statistics
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -238,6 +240,111 @@ def walks() -> Data:
     return Data.of(Table(x[:2000, :, None], y[:2000], x[2000:, :, None], y[2000:], 3))
 
 
+def spirals() -> Data:
+    """2400 points of three arms of a spiral, beside four columns of noise."""
+    rng = np.random.default_rng(21)
+    y, far = rng.integers(3, size=2400), rng.uniform(0.2, 1, 2400)
+    way = 2 * np.pi * y / 3 + 4 * far + 0.15 * rng.standard_normal(2400)
+    x = np.concatenate([np.stack([far * np.cos(way), far * np.sin(way)], 1), rng.standard_normal((2400, 4))], 1)
+    return Data.of(split(x, y.astype(np.int64), 3))
+
+
+def roll() -> Data:
+    """1800 points of a sheet that is rolled up: how far along the sheet is each?"""
+    x, y = datasets.make_swiss_roll(1800, noise=0.6, random_state=22)
+    return Data.of(split(x, y, 0))
+
+
+def phases() -> Data:
+    """1600 circuits of four parts, Friedman's third regression: an angle, with noise."""
+    x, y = datasets.make_friedman3(1600, noise=0.1, random_state=23)
+    return Data.of(split(x, y, 0))
+
+
+def species() -> Data:
+    """3600 points in 24 dimensions, of seven classes, one in a hundred named wrongly."""
+    x, y = datasets.make_classification(
+        3600, 24, n_informative=12, n_redundant=6, n_classes=7, n_clusters_per_class=1, class_sep=1.3, flip_y=0.01,
+        random_state=24,
+    )  # fmt: skip
+    return Data.of(split(x, y.astype(np.int64), 7))
+
+
+def faults() -> Data:
+    """2800 points in 18 dimensions, of which one in ten is of the second class."""
+    x, y = datasets.make_classification(
+        2800, 18, n_informative=7, n_redundant=4, weights=[0.9], class_sep=1.2, flip_y=0.01, random_state=32
+    )
+    return Data.of(split(x, y.astype(np.int64), 2))
+
+
+def clicks() -> Data:
+    """5000 views with 14 features, of which one in four is clicked at: much of it is chance."""
+    rng = np.random.default_rng(25)
+    x = rng.standard_normal((5000, 14))
+    odds = -1.4 + 0.9 * x[:, 0] - 0.6 * x[:, 1] + 0.5 * x[:, 2] * x[:, 3]
+    return Data.of(split(x, (rng.random(5000) < 1 / (1 + np.exp(-odds))).astype(np.int64), 2))
+
+
+def seedlings() -> Data:
+    """120 plants of three sorts, eight measurements."""
+    x, y = datasets.make_classification(
+        120, 8, n_informative=5, n_redundant=0, n_classes=3, n_clusters_per_class=1, class_sep=2.0, flip_y=0.0,
+        random_state=26,
+    )  # fmt: skip
+    return Data.of(split(x, y.astype(np.int64), 3))
+
+
+def cells() -> Data:
+    """2000 noisy images of 12×12 with one to three round cells on them: how many?"""
+    rng = np.random.default_rng(27)
+    y, r = rng.integers(3, size=2000), np.arange(12)
+    x = 0.25 * rng.standard_normal((2000, 12, 12))
+    for image, kind in zip(x, y, strict=True):
+        for place in rng.choice(9, kind + 1, replace=False):
+            row, column = 2 + 4 * (place // 3) + rng.integers(-1, 2), 2 + 4 * (place % 3) + rng.integers(-1, 2)
+            image += 1.5 * np.exp(-((r[:, None] - row) ** 2 + (r - column) ** 2) / 2)
+    return Data.of(split(x.reshape(2000, 144), y.astype(np.int64), 3))
+
+
+def tides() -> Data:
+    """2400 noisy curves of 18 points, of two waves each: what comes next?"""
+    rng = np.random.default_rng(28)
+    t, pitch, phase = np.arange(19), rng.uniform(0.3, 1.2, (2400, 2, 1)), rng.uniform(0, 2 * np.pi, (2400, 2, 1))
+    x = np.sin(pitch * t + phase).sum(1) + 0.15 * rng.standard_normal((2400, 19))
+    x /= x.std()
+    return Data.of(Table(x[:2000, :18, None], x[:2000, 18], x[2000:, :18, None], x[2000:, 18], 0))
+
+
+def beats() -> Data:
+    """2500 noisy rhythms of 20 points that come again every three, four, five or six: every how many?"""
+    rng = np.random.default_rng(29)
+    y = rng.integers(4, size=2500)
+    x = ((np.arange(20) + rng.integers(0, 6, (2500, 1))) % (3 + y[:, None]) == 0) * 1.5
+    x = x - x.mean() + 0.35 * rng.standard_normal((2500, 20))
+    return Data.of(Table(x[:2000, :, None], y[:2000], x[2000:, :, None], y[2000:], 4))
+
+
+def letters() -> Data:
+    """Bags of 14 words out of 1200, five writers."""
+    rng = np.random.default_rng(30)
+    chance = np.exp(1.2 * rng.standard_normal((5, 1200))) / np.sqrt(np.arange(2, 1202))
+    chance /= chance.sum(axis=1, keepdims=True)
+    y = rng.integers(5, size=4500)
+    x = np.stack([rng.choice(1200, 14, p=chance[writer]) for writer in y])
+    return Data.of(Table(x[:3600], y[:3600], x[3600:], y[3600:], 5), 1200)
+
+
+def matches() -> Data:
+    """12,000 noisy results of 160 players on 70 courses, of rank 4."""
+    rng = np.random.default_rng(31)
+    pairs = np.stack([rng.integers(160, size=12_000), 160 + rng.integers(70, size=12_000)], 1)
+    vectors = rng.standard_normal((230, 4)) / 2
+    result = (vectors[pairs[:, 0]] * vectors[pairs[:, 1]]).sum(1) + 0.3 * rng.standard_normal(12_000)
+    result /= result.std()
+    return Data.of(Table(pairs[:10_000], result[:10_000], pairs[10_000:], result[10_000:], 0), 230)
+
+
 def _characters(*modules: ModuleType, length: int | None = None) -> Data:
     """Windows of the modules' own text, in which each character is predicted from those before it."""
     text = "".join(Path(m.__file__ or "").read_text() for m in modules)[:length]
@@ -264,12 +371,18 @@ def prose() -> Data:
     return _characters(pydoc_data.topics, length=200_000)
 
 
+def tarfile_text() -> Data:
+    """The text of Python's tarfile and statistics."""
+    return _characters(tarfile, statistics)
+
+
 DATA: dict[str, Callable[[], Data]] = {
     make.__name__: cache(make)
     for make in (
         digits, biopsies, diabetes, wine, clusters, friedman, shapes, topics, ratings, sums, waves,
         argparse_text, doctest_text, iris, shells, ball, rare, impedance, scattered, gratings, genres, visits, echoes,
-        walks, prose,
+        walks, prose, spirals, roll, phases, species, faults, clicks, seedlings, cells, tides, beats, letters, matches,
+        tarfile_text,
     )
 }  # fmt: skip
 
@@ -279,8 +392,8 @@ class Shape:
     """How a model is built.
 
     Args:
-        kind: "mlp", "residual", "cnn", "temporal" (a convolution over time), "rnn", "gru", "lstm", "transformer", "bag"
-            (of words) or "factors".
+        kind: "mlp", "residual", "cnn", "resnet" (convolutions with residuals and batch norm), "temporal" (a convolution
+            over time), "attention" (over time), "rnn", "gru", "lstm", "transformer", "bag" (of words) or "factors".
         norm: "" for none, "batch", or "layer"; of a transformer "post" or "pre".
         gain: the weights at the start times this.
         shift: added to the biases of the hidden layers.
@@ -387,6 +500,51 @@ class _Residual(nn.Module):
         return self.head(self.norm(x))
 
 
+class _ResNet(nn.Module):
+    """Blocks of two convolutions with batch norm, each added to what it gets, and the mean of what comes out."""
+
+    def __init__(self, shape: Shape, side: int, outputs: int) -> None:
+        super().__init__()
+        self.side, width = side, shape.width
+        self.stem, self.head = nn.Conv2d(1, width, 3, padding=1), nn.Linear(4 * width, outputs)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+            )
+            for _ in range(shape.depth)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(self.stem(x.view(-1, 1, self.side, self.side)).relu(), 2)
+        for block in self.blocks:
+            x = (x + block(x)).relu()
+        return self.head(functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+class _Attention(nn.Module):
+    """Encoder blocks over a sequence of numbers, and the mean of what comes out."""
+
+    def __init__(self, shape: Shape, features: int, length: int, outputs: int) -> None:
+        super().__init__()
+        width = shape.width
+        self.stem, self.place = nn.Linear(features, width), nn.Parameter(0.1 * torch.randn(length, width))
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, dropout=shape.dropout, batch_first=True, norm_first=shape.norm == "pre"
+        )
+        self.blocks = nn.TransformerEncoder(layer, shape.depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, outputs)
+        for p in self.blocks.parameters():  # the layers are copies of one, and should not be
+            if p.dim() > 1:
+                nn.init.xavier_uniform_(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x) + self.place).mean(1))
+
+
 class _Temporal(nn.Module):
     """Convolutions over time, each with twice the reach of the one before, and the mean of what comes out."""
 
@@ -471,6 +629,10 @@ def model(shape: Shape, data: Data, precision: str = "float32") -> nn.Module:
         made = _cnn(shape, math.isqrt(features), outputs, rounded)
     elif shape.kind == "residual":
         made = _Residual(shape, features, outputs)
+    elif shape.kind == "resnet":
+        made = _ResNet(shape, math.isqrt(features), outputs)
+    elif shape.kind == "attention":
+        made = _Attention(shape, features, data.x.shape[1], outputs)
     elif shape.kind == "temporal":
         made = _Temporal(shape, features, outputs)
     elif shape.kind in ("rnn", "gru", "lstm"):

@@ -25,7 +25,8 @@ class Run:
 
     Args:
         data: a name in `DATA`; rows: of the training part, 0 for all.
-        decay: "cosine", "none", "restarts" (four cycles); horizon: over which share of the run it goes.
+        decay: "cosine", "none", "restarts" (four cycles), "linear", "tenths" (after a half and three quarters);
+            horizon: over which share of the run it goes.
         accumulate: mini-batches whose gradients are added up in a step; divided: and divided by their number.
         precision: of what the layers hand on: "float32", "bfloat16" or "float16", the last with a loss scale.
         keep_best: end with the weights that were best on the rows held back.
@@ -184,7 +185,7 @@ def optimizer(net: nn.Module, run: Run) -> torch.optim.Optimizer:
     options |= {"clip_grad_norm": run.clip_grad_norm, "nonfinite": run.nonfinite}
     if run.optimizer == "SGD":
         return adamas.torch.SGD(params, momentum=run.momentum, **options)
-    if run.optimizer in ("Lion", "NAdam", "RMSprop", "Adagrad"):
+    if run.optimizer in ("Lion", "NAdam", "RMSprop", "Adagrad", "AdaBelief", "RAdam", "Adamax"):
         return getattr(adamas.torch, run.optimizer)(params, **options)
     options |= {"betas": run.betas, "eps": run.eps, "amsgrad": run.amsgrad}
     return adamas.torch.Adam(params, decoupled_weight_decay=run.decoupled, **options)
@@ -196,6 +197,8 @@ def schedule(run: Run) -> Callable[[int], float]:
         "none": lambda: schedules.constant(),
         "cosine": lambda: schedules.cosine(steps),
         "restarts": lambda: schedules.cosine_restarts(max(1, steps // 4)),
+        "linear": lambda: schedules.linear(steps),
+        "tenths": lambda: schedules.multi_step((steps // 2, 3 * steps // 4)),
     }[run.decay]()
     if run.warmup:
         shape = schedules.warmup(run.warmup) * shape
