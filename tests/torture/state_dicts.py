@@ -14,8 +14,9 @@ import adamas.numpy
 import adamas.torch
 from adamas.errors import InputError
 from adamas.state import State
-from tests.cases import CASES
+from tests.cases import Case
 from tests.torture.tally import Outcome
+from tests.torture.trials import cases
 
 SHAPES = ((3, 4), (5,), ())
 WILD = [
@@ -42,9 +43,9 @@ WILD = [
 class Bench:
     """An optimizer of a rule on a front, and what a trial does with it."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, cases: list[Case]) -> None:
         self.rng = rng
-        self.case = rng.choice(CASES)
+        self.case = rng.choice(cases)
         self.torch = rng.random() < 0.6
         self.dtype = rng.choice(["float32", "float64", "bfloat16" if self.torch else "float16", "complex64"])
         self.values = np.random.default_rng(rng.randrange(1 << 30))
@@ -267,7 +268,7 @@ DAMAGE = [
 
 def mutated(seed: int) -> Outcome:
     """Load a damaged state dict."""
-    bench = Bench(random.Random(seed))
+    bench = Bench(random.Random(seed), cases(seed))
     saved = bench.saved()
     target = bench.optimizer()
     for _ in range(bench.rng.choice([1, 1, 2, 3])):

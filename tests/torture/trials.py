@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from tests.cases import CASES, Case
+
 
 class Trial(NamedTuple):
     place: str
@@ -18,3 +20,11 @@ TRIALS: dict[str, Trial] = {
     "layouts": Trial("tests.torture.layouts:laid_out", 500, 40),
     "interrupted steps": Trial("tests.torture.interruptions:interrupted_step", 500, 20),
 }
+
+#: With states of every kind: none, one, moments, a maximum, a scalar.
+_FEW = [case for case in CASES if not case.options and case.rule in ("sgd", "momentum", "adam", "amsgrad", "nadam")]
+
+
+def cases(seed: int) -> list[Case]:
+    """What a trial chooses from. Few in the first hundred, which the tests run: each brings kernels to compile."""
+    return _FEW if seed < 100 else CASES
