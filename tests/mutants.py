@@ -278,13 +278,29 @@ MUTANTS = [
         "in_any_order(update_squares, moved__ * moved__)",
         "moved__ * moved__",
     ),
-    Mutant("telemetry that the next step writes over", OPTIMIZER, "rows.copy(), self", "rows, self"),
+    Mutant(
+        "telemetry that the next step writes over",
+        ENGINE,
+        "sums = np.empty((1 + number, len(MEASURES)))",
+        "sums = vars(Table).get(f'sums{number}', np.empty((1 + number, len(MEASURES))))\n"
+        "    setattr(Table, f'sums{number}', sums)",
+    ),
     Mutant(
         "telemetry of the last span alone",
-        "tail.py",
-        "np.add.reduceat(self.rows, begins)",
-        "self.rows[begins]",
+        ADDRESSES,
+        "            whole[column] += row[column]\n",
+        "            whole[column] = row[column]\n",
     ),
+    Mutant(
+        "telemetry of one span twice",
+        ADDRESSES,
+        "        if lines > 1:\n",
+        "        for _ in range((lines > 1) * (1 + (k == 0))):\n",
+    ),
+    Mutant(
+        "telemetry of the next tensor", ADDRESSES, "sums[(1 + owners[k]) * width:", "sums[(1 + owners[k - 1]) * width:"
+    ),
+    Mutant("the largest gradient of all tensors", ENGINE, "place(sums), len(sums))", "place(sums), 1)"),
     # the doctor
     Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),
     Mutant("a fork writes what waits twice", JOURNAL, "os.register_at_fork(before=_flush)", "pass"),

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
-from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
+from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, added_up, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, choosing, select
@@ -37,7 +37,7 @@ from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
 from adamas.rows import TouchedRows
 from adamas.state import State, States
-from adamas.tail import MEASURES, SILENT, Last, Measured, Tail, Telemetry, narrow
+from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -156,7 +156,7 @@ class _Part:
     table: Table | None = None  # None: eager
     jobs: dict[bool | None, Job] = field(default_factory=dict[bool | None, Job])  # see `job`
     measures: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # [members, MEASURES], where eager
-    states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member, where eager
+    states: list[list[Any]] = field(default_factory=list[list[Any]])  # of each member
     staged: list[tuple[Any, Any]] = field(default_factory=list[tuple[Any, Any]])  # (original, stage)
     # (parameter, member, stage, the stage's address)
     staged_gradients: list[tuple[int, int, Any, int]] = field(default_factory=list[tuple[int, int, Any, int]])
@@ -190,18 +190,11 @@ class _Part:
             )
         return self.jobs[measured]
 
-    def measured(self, active: Ints) -> Measured:
-        """What the last step measured."""
+    def measured(self) -> NDArray[np.float64]:
+        """What the last step measured, [1 + members, MEASURES]: of all members together, then of each."""
         if self.table is None:
-            every = np.arange(len(self.measures))
-            return Measured(active, self.members, self.measures, (every, every))
-        rows = self.jobs[True].results[: self.table.used]
-        return Measured(active, self.members, rows.copy(), self.table.begun)  # the next step writes where the rows are
-
-    def total(self, name: str) -> float:
-        """A sum that the last step measured, over all members."""
-        results = self.measures if self.table is None else self.jobs[True].results
-        return float(results[:, MEASURES.index(name)].sum())
+            return added_up(self.measures, len(self.measures), np.arange(len(self.measures)), len(self.states))
+        return added_up(self.jobs[True].results, self.table.used, self.table.owners, len(self.states))
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each span, which the norm's work has found; of each member, where eager."""
@@ -470,8 +463,9 @@ class Stepper:
         assert self.tail.late_switch is not None
         squares = along = 0.0
         for part in plan.parts:
-            squares += part.total("step_squares")
-            along += part.total("step_along_grad") * float(self._hyper[part.group].numbers["lr"])
+            *_, own_squares, own_along = part.measured()[0].tolist()
+            squares += own_squares
+            along += own_along * float(self._hyper[part.group].numbers["lr"])
         hyper = self._hyper[0].numbers
         beta = float(hyper["betas"][1]) if len(hyper.get("betas", ())) == 2 else BETA
         step = int(plan.counts[0].max())
@@ -666,7 +660,7 @@ class Stepper:
             if part.touched is not None:
                 sizes = sizes.copy() if sizes is plan.sizes else sizes
                 sizes[plan.active[part.members]] = part.touched.table.elements
-        telemetry = Telemetry([part.measured(plan.active) for part in plan.parts], sizes, scale)
+        telemetry = Telemetry([(plan.active, part.members, part.measured()) for part in plan.parts], sizes, scale)
         norm = telemetry.totals[0] if last.grad_norm is None else last.grad_norm
         return Last(norm, last.clip_coef, last.skipped, telemetry)
 

@@ -30,9 +30,6 @@ MEASURES = (
     "step_along_grad",
 )
 
-#: Rows that Python adds up itself: to begin with NumPy's reduction takes longer, in a step and in what comes after it.
-FEW = 16
-
 #: What `Tail.nonfinite` may be.
 NONFINITE = ("propagate", "skip", "raise")
 
@@ -157,44 +154,9 @@ def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) 
         raise InputError(f"Invalid {name} value: {value}: it must be {words}.")
 
 
-class Measured(NamedTuple):
-    """What a kernel said of the parameters that it has stepped together.
-
-    Attributes:
-        active: the parameters that have a gradient.
-        members: which of them they are.
-        rows: [spans, MEASURES], what was said of each span, in the order of the members.
-        begun: the members that have spans at all, and the first span of each.
-    """
-
-    active: Ints
-    members: Ints | slice
-    rows: Floats
-    begun: tuple[Ints, Ints]
-
-    @property
-    def indices(self) -> Ints:
-        """[members], which parameters they are."""
-        return self.active[self.members]
-
-    @property
-    def sums(self) -> tuple[float, float, float]:
-        """Σg², ΣΔθ² and Σθ²."""
-        if len(self.rows) <= FEW:
-            every, width = self.rows.ravel().tolist(), len(MEASURES)
-            return sum(every[0::width]), sum(every[3::width]), sum(every[4::width])
-        grad, _, _, update, param = np.add.reduce(self.rows[:, :5], axis=0).tolist()
-        return grad, update, param
-
-    def by_parameter(self) -> Floats:
-        """[members, MEASURES]"""
-        whole, (owners, begins) = np.zeros((len(self.indices), len(MEASURES))), self.begun
-        if len(self.rows):
-            with np.errstate(invalid="ignore"):  # NaN is an answer
-                whole[owners] = np.add.reduceat(self.rows, begins)
-            largest = MEASURES.index("grad_max")
-            whole[owners, largest] = np.maximum.reduceat(self.rows[:, largest], begins)
-        return whole
+#: What was measured of parameters that were stepped together: all parameters that have a gradient, which of them they
+#: are, and [1 + members, MEASURES], of all together, then of each: sums, but of `grad_max` the largest.
+Measured = tuple[Ints, Ints | slice, Floats]
 
 
 class Telemetry:
@@ -222,7 +184,9 @@ class Telemetry:
             scale: of the loss.
         """
         self._parts, self._sizes, self._scale = parts, sizes, scale
-        grad, update, param = parts[0].sums if len(parts) == 1 else map(sum, zip(*(p.sums for p in parts), strict=True))
+        wholes = [sums[0].tolist() for _, _, sums in parts]
+        whole = wholes[0] if len(wholes) == 1 else map(sum, zip(*wholes, strict=True))
+        grad, _, _, update, param, *_ = whole
         if grad != grad or update != update or param != param:
             names = "grad_squares", "update_squares", "param_squares"
             grad, update, param = (float(np.nansum(self._measure(name))) for name in names)
@@ -267,8 +231,8 @@ class Telemetry:
     def _measures(self) -> Floats:
         """[parameters, MEASURES]"""
         measures = np.full((len(self._sizes), len(MEASURES)), math.nan)
-        for part in self._parts:
-            measures[part.indices] = part.by_parameter()
+        for active, members, sums in self._parts:
+            measures[active[members]] = sums[1:]
         return measures
 
 

@@ -339,6 +339,33 @@ def test_telemetry_that_is_read_later_is_still_of_its_step(way: dict) -> None:
     assert np.array_equal(*ends) and len(np.unique(ends[0][:, -1])) == 3
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_telemetry_is_of_every_span_once(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SPAN", 64)
+    monkeypatch.setattr(engine, "SERIAL", 0)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(threads))
+    rng = np.random.default_rng(0)
+    sizes = [1, 64, 0, 65, 1000, 0, 128, 3]
+    thetas = [rng.standard_normal(n) for n in sizes]
+    opt = adamas.numpy.SGD([{"params": thetas[:5]}, {"params": thetas[5:], "lr": 0.5}], lr=0.1, telemetry=True)
+    for step in range(3):
+        grads = [rng.standard_normal(n) * 10.0**step for n in sizes]
+        grads[4][:] = np.where(rng.random(1000) < 0.3, 0, grads[4])
+        opt.step(grads)
+        said = opt.last.telemetry
+        moved = [lr * g for lr, g in zip([0.1] * 5 + [0.5] * 3, grads, strict=True)]
+        told = {"grad_norm": grads, "update_norm": moved, "param_norm": thetas, "step_norm": moved}
+        for name, parts in told.items():
+            np.testing.assert_allclose(getattr(said, name), [np.linalg.norm(part) for part in parts], rtol=1e-12)
+        np.testing.assert_array_equal(said.grad_max, [np.abs(g).max(initial=0) for g in grads])
+        np.testing.assert_array_equal(said.zero_share, [np.mean(g == 0) if g.size else 0 for g in grads])
+        along = [m @ g for m, g in zip(moved, grads, strict=True)]
+        np.testing.assert_allclose(said.step_along_grad, along, rtol=1e-12)
+        wholes = [np.linalg.norm(np.concatenate(parts)) for parts in (grads, moved, thetas)]
+        np.testing.assert_allclose(said.totals, wholes, rtol=1e-12)
+        assert opt.last.grad_norm == said.totals[0]
+
+
 def test_telemetry_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "SERIAL", 0)
     rng = np.random.default_rng(0)
