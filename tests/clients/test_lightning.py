@@ -285,7 +285,7 @@ class Logs(Module):
 @pytest.mark.filterwarnings("ignore:The 'val_dataloader' does not have many workers")
 @pytest.mark.parametrize("kind", [Logs, Manual])
 def test_our_doctor(kind, tmp_path):
-    doctor, trainer = watched(tmp_path, 0.05, kind)  # at 0.02 it is truly slow, and told so
+    doctor, trainer = watched(tmp_path, 0.02, kind)
     steps = 15 * STEPS // 2
     assert [finding.code for finding in doctor.findings if finding.severity != "note"] == []
     assert doctor.run.history.rows[:, 0].tolist() == [*range(1, steps + 1)] and trainer.global_step == steps
@@ -294,7 +294,7 @@ def test_our_doctor(kind, tmp_path):
         assert doctor.run.setup["steps"] == steps
         assert doctor.run.validations.rows[:, 0].tolist() == [*range(STEPS // 2, steps + 1, STEPS // 2)]
     assert doctor.run.facts["inputs"]["batches"] > 10, "the network inside of the module is looked at"
-    assert adamas.doctor.replay(tmp_path / "0.05.jsonl")[0].count == steps
+    assert adamas.doctor.replay(tmp_path / "0.02.jsonl")[0].count == steps
     doctor, _ = watched(tmp_path, 10.0, kind)
     assert doctor.findings[0].code == "D201"
 
@@ -310,4 +310,4 @@ def test_our_doctor_wants_one_optimizer_and_the_loss(tmp_path):
 
     for kind, sentence in ((Two, "The module has 2 optimizers"), (Silent, "training_step has returned no loss")):
         with pytest.raises(ValueError, match=sentence):
-            watched(tmp_path, 0.05, kind)  # at 0.02 it is truly slow, and told so
+            watched(tmp_path, 0.02, kind)

@@ -270,7 +270,7 @@ def test_what_a_run_comes_to_is_judged_by_its_steps_of_a_usual_size() -> None:
     decayed = {"lr": lambda t: 1e-3 * cosine(t), "ratio": lambda t: 2e-3 * cosine(t)}
     stuck = severities(told(flat(2.3), 300, 300, facts=CLASSES, **decayed))
     assert {"D602", "D702", "D703"} <= stuck.keys()
-    held = {"lr": lambda t: 1e-3 if t < 180 else 5e-5, "ratio": lambda t: 1e-3 if t < 180 else 5e-5}
+    held = {"lr": lambda t: 1e-3 if t < 180 else 5e-5, "ratio": lambda t: 1e-3 if t < 180 else 3e-4}
     assert severities(told(lambda t: 2.3 - min(1.0, t / 180), 300, 300, facts=CLASSES, **held)) == {}
     rising = {"lr": lambda t: 1e-6 * (t + 1), "ratio": lambda t: 1e-5 * (t + 1)}
     assert severities(told(flat(2.3), 400, 600, facts=CLASSES, **rising)) == {}
