@@ -103,6 +103,7 @@ def _traceable(name: str) -> Callable[..., Any]:
     return words.respelt(getattr(storage, name), _NAMES)
 
 
+_NAMES.update({name: _traceable(name) for name in ("place", "noise_at")})  # which `noise` calls
 _exponent_of, _noise, _turned = map(_traceable, ("exponent_of", "noise", "turned"))
 _CODES = {
     f"{way}_{kind}": _traceable(f"{way}_{kind}") for way in ("to", "from") for kind in ("int8_signed", "int8_unsigned")
