@@ -340,7 +340,6 @@ MUTANTS = [
     Mutant("all arrays have the same noise", NUMBA, 'f"turned(random_{k // 2})" if k % 2 else', "'' if False else"),
     Mutant("every other array has the same noise", NUMBA, "= noise(random_{k - 1}, key__)", "= random_{k - 1}"),
     Mutant("the noise begins anew in each span", NUMBA, "first__, key__ = start, ", "first__, key__ = 0, "),
-    Mutant("the noise begins anew in each block", NUMBA, 'f"first__ += {BLOCK}"', '"pass"'),
     Mutant(
         "an exponent is that of the block before",
         NUMBA,
@@ -368,7 +367,7 @@ MUTANTS = [
     ),
     Mutant("the largest has no code", STORAGE, "+ int32(2 - codes)", "+ int32(-codes)"),
     Mutant(
-        "the noise of a stride is that of the first",
+        "the noise begins anew in each block and stride",
         NUMBA,
         "place(element(first__, {first}), key__)",
         "place(element(first__, 0), key__)",
@@ -406,8 +405,8 @@ MUTANTS = [
     Mutant(
         "the tail of a vector is dropped",
         NUMBA,
-        'for i__ in range({program.arrays[0]}_.size):"',
-        'for i__ in range({program.arrays[0]}_.size // 8 * 8):"',
+        'f"for n__ in range({first}, {end}):"',
+        'f"for n__ in range({first}, {end} // 8 * 8):"',
     ),
     Mutant("every span starts at 0", NUMBA, "+ {first} * {np.dtype(memory).itemsize}", "+ {first} * 0"),
     Mutant("all take the first row of coefficients", NUMBA, "+ 24) * {width * itemsize}", "+ 24) * 0"),

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import clip_grad_norm_
 
 import adamas.torch
@@ -118,8 +119,6 @@ def load_checkpoint(model: nn.Module, opt: torch.optim.Optimizer, folder: Path, 
 
 
 def sharded(mesh: Any = None) -> nn.Sequential:
-    from torch.distributed.fsdp import fully_shard
-
     model = make_model()
     for layer in (model[0], model[2], model):
         fully_shard(layer, mesh=mesh)
@@ -268,8 +267,6 @@ def hsdp(share: tuple[int, int], folder: Path) -> Any:
 
 def partly_sharded(share: tuple[int, int], folder: Path) -> Any:
     """One layer of shards, one of plain tensors with gradients averaged by hand: each tensor among its own kind."""
-    from torch.distributed.fsdp import fully_shard
-
     model = make_model()
     fully_shard(model[0])
     opt = adamas.torch.AdamW(decay_groups(model), lr=0.05)
@@ -294,8 +291,6 @@ def resumed(share: tuple[int, int], folder: Path) -> Any:
 
 def warmup_from_nought(share: tuple[int, int], folder: Path) -> Any:
     """A first step of η = 0, as a linear warm-up has it, where some processes hold nothing but empty shards."""
-    from torch.distributed.fsdp import fully_shard
-
     torch.manual_seed(0)
     model = fully_shard(nn.Linear(5, 1).double())
     opt = adamas.torch.AdamW(model.parameters(), lr=0.0)
@@ -337,8 +332,6 @@ def work(rank: int, world: int, folder: Path, scenarios: list[str]) -> None:
 
 def main(world: int, folder: Path, scenarios: list[str], seconds: float = 120) -> bool:
     """Whether all went well. The processes are forked, so that torch is imported once for all of them."""
-    import torch.distributed.fsdp  # noqa: F401
-
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=work, args=(rank, world, folder, scenarios)) for rank in range(world)]
     until = time.monotonic() + seconds

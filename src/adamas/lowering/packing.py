@@ -65,7 +65,10 @@ def _element32(typing_context: Any, first: Any, i: Any) -> Any:
 def _word(operands: int, build: Any) -> Any:
     """A function of uint32 in instructions of 32 bits, likewise."""
     signature = types.uint32(*[types.uint32] * operands)
-    code = lambda context, builder, signature, args: build(builder, *args)  # noqa: E731
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return build(builder, *args)
+
     if operands == 1:
         return intrinsic(lambda typing_context, a: (signature, code))
     return intrinsic(lambda typing_context, a, b: (signature, code))
