@@ -76,8 +76,8 @@ MUTANTS = [
     Mutant(
         "telemetry of a step that the device skips is lost",
         OPTIMIZER,
-        "                self._until_telemetry = 0\n            self._last",
-        "                pass\n            self._last",
+        "                self._until_telemetry = 0\n            self.untold",
+        "                pass\n            self.untold",
     ),
     # JAX
     Mutant("JAX draws the second array's noise anew", "lowering/jax.py", "if k % 2:", "if not k % 2:"),
@@ -278,34 +278,20 @@ MUTANTS = [
         "in_any_order(update_squares, moved__ * moved__)",
         "moved__ * moved__",
     ),
-    Mutant(
-        "telemetry that the next step writes over",
-        ENGINE,
-        "sums = np.empty((1 + number, len(MEASURES)))",
-        "sums = vars(Table).get(f'sums{number}', np.empty((1 + number, len(MEASURES))))\n"
-        "    setattr(Table, f'sums{number}', sums)",
-    ),
-    Mutant(
-        "telemetry of the last span alone",
-        ADDRESSES,
-        "            whole[column] += row[column]\n",
-        "            whole[column] = row[column]\n",
-    ),
-    Mutant(
-        "telemetry of one span twice",
-        ADDRESSES,
-        "        if lines > 1:\n",
-        "        for _ in range((lines > 1) * (1 + (k == 0))):\n",
-    ),
-    Mutant(
-        "telemetry of the next tensor", ADDRESSES, "sums[(1 + owners[k]) * width:", "sums[(1 + owners[k - 1]) * width:"
-    ),
-    Mutant("the largest gradient of all tensors", ENGINE, "place(sums), len(sums))", "place(sums), 1)"),
+    Mutant("telemetry that the next step writes over", OPTIMIZER, ".copy(), self.table", ", self.table"),
+    Mutant("telemetry of the first span alone", "tail.py", "np.add.reduceat(rows, begins)", "rows[begins]"),
+    Mutant("telemetry of the next tensor", "tail.py", "[members] = sums", "[members] = np.roll(sums, 1, 0)"),
+    Mutant("the largest gradients added up", "tail.py", "np.maximum.reduceat", "np.add.reduceat"),
     # the doctor
     Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),
     Mutant("a fork writes what waits twice", JOURNAL, "os.register_at_fork(before=_flush)", "pass"),
-    Mutant("a slow step waits for 64 others", OBSERVER, "now >= self._journal.due", "False"),
-    Mutant("steps that wait are written twice", "doctor/run.py", "        self._waiting = []\n", ""),
+    Mutant("a slow step waits for 64 others", OBSERVER, "now >= run.due", "False"),
+    Mutant("steps that wait are written twice", "doctor/run.py", "self.waiting, self.due = [],", "self.due ="),
+    Mutant("a calm step is not stale", WATCH, "self._calm, self._stale = self._calm - 1, True", "self._calm -= 1"),
+    Mutant("a calm step waits though it is ill", WATCH, "now < run.due and math.isfinite(loss)", "now < run.due"),
+    Mutant("an examination comes late where steps are calm", WATCH, "self._next - 1 - run.step, HELD", "HELD, HELD"),
+    Mutant("passes that nobody hears are not counted", WATCH, "self._each * (self.run.count - self._left)", "0"),
+    Mutant("a validation that comes late is not listened to", WATCH, "(told or count < WAITED)", "count < WAITED"),
     Mutant("a step's line has the names of another's", JOURNAL, "told @ (1 << np", "told[:1] @ (1 << np"),
     Mutant("what is not finite is thinned too", JOURNAL, ' | ~np.isfinite(rows[:, COLUMNS.index("loss")])', ""),
     Mutant(
@@ -323,7 +309,7 @@ MUTANTS = [
     Mutant("the norm before clipping is looked at where that after it is not", WATCH, "not self._measures()", "False"),
     Mutant("a batch is known again by its number", "torch/batches.py", "mark != self._marks[", "mark is self._marks["),
     Mutant("steps that wait are left out", "doctor/run.py", "        self.take_in()\n        return", "        return"),
-    Mutant("a model is measured at each step for ever", OBSERVER, "run.count >= self._eases[0]", "False"),
+    Mutant("a model is measured at each step for ever", OBSERVER, "run.count >= self._eases", "False"),
     # moments in fewer bits
     Mutant(
         "a narrow moment is rounded to nearest",

@@ -206,28 +206,14 @@ def advance(addresses, rows, n, values):
     return same
 
 
-@njit("void(float64[:], float64[:], int64)", cache=CACHE)
-def join(row, whole, largest):
-    for column in range(row.size):
-        if column != largest:
-            whole[column] += row[column]
-        elif row[column] > whole[column] or row[column] != row[column]:
-            whole[column] = row[column]
-
-
-@cfunc("int64(int64, int64, int64, int64, int64, int64, int64)", cache=CACHE)
-def total(values, rows, width, largest, owners_, sums_, lines):
-    """Add up the columns of values [rows, width] into sums [lines, width]: all rows into the first line; and where
-    there are more lines, those of each owner into the line after that of its number. Of the column ``largest``, in
-    which no number is negative, not the sum is taken but the maximum, NaN if one is."""
-    numbers, sums = float64_array(values, rows * width), float64_array(sums_, lines * width)
-    owners = int64_array(owners_, rows)
-    sums[:] = 0.0
-    for k in range(rows):
-        row = numbers[k * width:(k + 1) * width]
-        join(row, sums[:width], largest)
-        if lines > 1:
-            join(row, sums[(1 + owners[k]) * width:(2 + owners[k]) * width], largest)
+@cfunc("int64(int64, int64, int64)", cache=CACHE)
+def total(values, n, sum_):
+    """Add up n float64 numbers."""
+    numbers = float64_array(values, n)
+    whole = 0.0
+    for i in range(n):
+        whole += numbers[i]
+    store_float64(sum_, whole)
     return 0
 
 

@@ -34,23 +34,6 @@ def place(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]
 
 
-def added_up(measured: NDArray[np.float64], rows: int, owners: Ints, number: int) -> NDArray[np.float64]:
-    """What was measured of so many parameters, [1 + number, MEASURES]: of all together, then of each.
-
-    Args:
-        measured: [rows, MEASURES], and perhaps more rows, which do not count.
-        rows: how many do.
-        owners: [rows], the parameter that a row is of.
-        number: of parameters.
-    """
-    sums = np.empty((1 + number, len(MEASURES)))
-    helper("total", 7)(place(measured), rows, len(MEASURES), _LARGEST, place(owners), place(sums), len(sums))
-    return sums
-
-
-_LARGEST = MEASURES.index("grad_max")
-
-
 #: Waits, and says the norm of the gradients, what holds it down, and whether the step was skipped.
 Told = Callable[[], tuple[float, float, bool]]
 
@@ -212,13 +195,13 @@ class Task:
         fixed = place(table.addresses), place(table.spans)
         self._words = (ctypes.c_int64 * 9)(0, 0, 0, table.addresses.shape[1], *fixed, 0, place(self.results), 0)
         self._place = ctypes.addressof(self._words)
-        self._sum, self._add = ctypes.c_double(), helper("total", 7)
+        self._sum, self._add = ctypes.c_double(), helper("total", 3)
         self._sum_place = ctypes.addressof(self._sum)
         self._done = True
 
     def total(self) -> float:
         """The sum of the only result over all spans worked through."""
-        self._add(self._words[7], self._table.used, 1, -1, 0, self._sum_place, 1)
+        self._add(self._words[7], self._table.used, self._sum_place)
         return self._sum.value
 
     def begin(self) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
-from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, added_up, unbroken
+from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, choosing, select
@@ -37,7 +37,7 @@ from adamas.lowering.storage import BLOCK, KINDS, NARROW, Kinds, key_of
 from adamas.registry import Rule
 from adamas.rows import TouchedRows
 from adamas.state import State, States
-from adamas.tail import MEASURES, SILENT, Last, Tail, Telemetry, narrow
+from adamas.tail import MEASURES, SILENT, Last, Measured, Tail, Telemetry, narrow
 
 #: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
 CLASSES = {
@@ -190,11 +190,12 @@ class _Part:
             )
         return self.jobs[measured]
 
-    def measured(self) -> NDArray[np.float64]:
-        """What the last step measured, [1 + members, MEASURES]: of all members together, then of each."""
-        if self.table is None:
-            return added_up(self.measures, len(self.measures), np.arange(len(self.measures)), len(self.states))
-        return added_up(self.jobs[True].results, self.table.used, self.table.owners, len(self.states))
+    def measured(self, active: Ints) -> Measured:
+        """What the last step measured."""
+        rows, owners = self.measures, np.arange(len(self.measures))
+        if self.table is not None:  # into whose results the next step writes
+            rows, owners = self.jobs[True].results[: self.table.used].copy(), self.table.owners
+        return Measured(rows, owners, active[self.members])
 
     def squares(self, arrays: Arrays, grads: Sequence[Any], active: Ints) -> NDArray[np.float64]:
         """Σg² of each span, which the norm's work has found; of each member, where eager."""
@@ -270,6 +271,7 @@ class Stepper:
     """Steps the parameters of one optimizer.
 
     Attributes:
+        untold: what the last step says of itself, or who says it, now or after other steps.
         also: what a front changes together with a step that moves; it may be called again after an interruption.
     """
 
@@ -285,7 +287,7 @@ class Stepper:
         self.arrays = arrays
         self.tail = tail
         self.keys = dict(keys or {})
-        self._last: Last | Callable[[], Last] = SILENT
+        self.untold: Last | Callable[[], Last] = SILENT
         self.also: Callable[[], None] | None = None
         self._until_telemetry = 0  # steps
         self._lent = False  # whether the parameters hold their averages
@@ -298,11 +300,9 @@ class Stepper:
     @property
     def last(self) -> Last:
         """What the last step says of itself; where a device knows, whoever looks waits for it."""
-        return self._last if isinstance(self._last, Last) else self._last()
-
-    @last.setter
-    def last(self, last: Last) -> None:
-        self._last = last
+        if not isinstance(self.untold, Last):
+            self.untold = self.untold()
+        return self.untold
 
     def __reduce__(self) -> Any:
         return Stepper, (self.rule, self.arrays, self.tail, self.keys)
@@ -339,13 +339,13 @@ class Stepper:
         if self._lent:
             raise InputError("The parameters hold their averages: step after `with opt.averaged()`, not inside.")
         if found_inf is True:
-            self.last = Last(skipped=True)
+            self.untold = Last(skipped=True)
             return
         scaled = grad_scale is not None
         plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
         if plan is None or not self._holds(plan, groups, scaled, kept, states, params, grads):
             plan = self._make(groups, self._kernels(groups, scaled, kept), states, keys, params, grads, kept)
-        self._last = SILENT
+        self.untold = SILENT
         if len(plan.active):
             together = plan.keeper is None and self._advance(*plan.read)
             if plan.begins and self._only_looks(plan, grads):
@@ -381,7 +381,7 @@ class Stepper:
             factor = 1 / scale
             if self.tail.looks_first or found is None:
                 told = self._look_first(plan, works, grads, scale, "skip" if found is None else self.tail.nonfinite)
-                self._last = told
+                self.untold = told
                 if isinstance(told, Last):
                     factor = told.clip_coef / scale
                     if told.skipped:
@@ -396,7 +396,8 @@ class Stepper:
             last = self.last
             if last.skipped:  # which the device has found
                 self._until_telemetry = 0
-            self._last = last if last.skipped else self._report(plan, last, float(scale))
+            else:
+                self.untold = self._report(plan, last, float(scale))
         if not plan.direct:
             for part in plan.parts:
                 if part.touched is not None:
@@ -463,7 +464,7 @@ class Stepper:
         assert self.tail.late_switch is not None
         squares = along = 0.0
         for part in plan.parts:
-            *_, own_squares, own_along = part.measured()[0].tolist()
+            *_, own_squares, own_along = part.measured(plan.active).rows.sum(0).tolist()
             squares += own_squares
             along += own_along * float(self._hyper[part.group].numbers["lr"])
         hyper = self._hyper[0].numbers
@@ -641,7 +642,7 @@ class Stepper:
             norm, coefficient, skipped = told()
             return Last(norm if looks else None, coefficient, skipped)
 
-        self._last = last
+        self.untold = last
         return lead
 
     def measure(self, every: int) -> None:
@@ -653,16 +654,20 @@ class Stepper:
         """Whether the next step measures."""
         return self._until_telemetry == 0 and bool(self.tail.telemetry)
 
-    def _report(self, plan: _Plan, last: Last, scale: float) -> Last:
-        """What a measuring step says of itself."""
+    def _report(self, plan: _Plan, last: Last, scale: float) -> Callable[[], Last]:
+        """Who says what a measuring step says of itself: adding it up takes as long as a small model's step."""
         sizes = plan.sizes
         for part in plan.parts:
             if part.touched is not None:
                 sizes = sizes.copy() if sizes is plan.sizes else sizes
                 sizes[plan.active[part.members]] = part.touched.table.elements
-        telemetry = Telemetry([(plan.active, part.members, part.measured()) for part in plan.parts], sizes, scale)
-        norm = telemetry.totals[0] if last.grad_norm is None else last.grad_norm
-        return Last(norm, last.clip_coef, last.skipped, telemetry)
+        telemetry = Telemetry([part.measured(plan.active) for part in plan.parts], sizes, scale)
+
+        def told() -> Last:
+            norm = telemetry.totals[0] if last.grad_norm is None else last.grad_norm
+            return Last(norm, last.clip_coef, last.skipped, telemetry)
+
+        return told
 
     def _prepare(
         self,

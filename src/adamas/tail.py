@@ -29,6 +29,7 @@ MEASURES = (
     "step_squares",
     "step_along_grad",
 )
+_LARGEST = MEASURES.index("grad_max")
 
 #: What `Tail.nonfinite` may be.
 NONFINITE = ("propagate", "skip", "raise")
@@ -154,9 +155,18 @@ def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) 
         raise InputError(f"Invalid {name} value: {value}: it must be {words}.")
 
 
-#: What was measured of parameters that were stepped together: all parameters that have a gradient, which of them they
-#: are, and [1 + members, MEASURES], of all together, then of each: sums, but of `grad_max` the largest.
-Measured = tuple[Ints, Ints | slice, Floats]
+class Measured(NamedTuple):
+    """What was measured of parameters that were stepped together.
+
+    Attributes:
+        rows: [rows, MEASURES], of a piece of a parameter each: sums, but of `grad_max` the largest.
+        owners: [rows] and perhaps more: the member of the group that a piece is of, those of one in a row.
+        members: which parameters the members are.
+    """
+
+    rows: Floats
+    owners: Ints
+    members: Ints
 
 
 class Telemetry:
@@ -184,13 +194,16 @@ class Telemetry:
             scale: of the loss.
         """
         self._parts, self._sizes, self._scale = parts, sizes, scale
-        wholes = [sums[0].tolist() for _, _, sums in parts]
+
+    @cached_property
+    def totals(self) -> tuple[float, float, float]:
+        wholes = [part.rows.sum(0).tolist() for part in self._parts]
         whole = wholes[0] if len(wholes) == 1 else map(sum, zip(*wholes, strict=True))
         grad, _, _, update, param, *_ = whole
         if grad != grad or update != update or param != param:
             names = "grad_squares", "update_squares", "param_squares"
             grad, update, param = (float(np.nansum(self._measure(name))) for name in names)
-        self.totals = math.sqrt(grad) / scale, math.sqrt(update), math.sqrt(param)
+        return math.sqrt(grad) / self._scale, math.sqrt(update), math.sqrt(param)
 
     @cached_property
     def grad_norm(self) -> Floats:
@@ -231,8 +244,13 @@ class Telemetry:
     def _measures(self) -> Floats:
         """[parameters, MEASURES]"""
         measures = np.full((len(self._sizes), len(MEASURES)), math.nan)
-        for active, members, sums in self._parts:
-            measures[active[members]] = sums[1:]
+        for rows, owners, members in self._parts:
+            owners = owners[: len(rows)]
+            begins = np.flatnonzero(np.diff(owners, prepend=-1))
+            sums = np.zeros((len(members), len(MEASURES)))
+            sums[owners[begins]] = np.add.reduceat(rows, begins)
+            sums[owners[begins], _LARGEST] = np.maximum.reduceat(rows[:, _LARGEST], begins)
+            measures[members] = sums
         return measures
 
 

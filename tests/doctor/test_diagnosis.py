@@ -106,7 +106,7 @@ def test_noise_is_seldom_a_fall() -> None:
     for _ in range(60):
         run = Run()
         for t, loss in enumerate(2.0 + 0.1 * rng.standard_normal(150)):
-            run.add([t + 1.0, loss, *[np.nan] * (len(COLUMNS) - 2)])
+            run.add(t + 1.0, loss, *[np.nan] * (len(COLUMNS) - 2))
         falls += Look(run).drop(0.6) != 0
     assert falls <= 15  # the limit lies at 1.4 of its deviations
 

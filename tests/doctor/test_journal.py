@@ -16,7 +16,7 @@ import pytest
 
 import adamas.numpy
 from adamas.cli import main
-from adamas.doctor import Doctor, journal, replay
+from adamas.doctor import Doctor, replay
 from adamas.doctor.journal import Journal, lines
 from adamas.doctor.run import COLUMNS, HELD, Run
 from adamas.errors import InputError
@@ -214,7 +214,7 @@ train(100)
 
 
 def test_steps_wait_a_second_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "SECONDS", 0.0)
+    monkeypatch.setattr("adamas.doctor.run.SECONDS", 0.0)
     doctor = Doctor(log=tmp_path / "run.jsonl")
     for step in range(1, 4):
         doctor.observe(1.0)
@@ -260,7 +260,7 @@ def test_it_stays_below_its_limit_and_keeps_what_matters(tmp_path: Path) -> None
     for t in range(5000):
         row = [math.nan] * len(COLUMNS)
         row[0], row[1] = float(t + 1), math.inf if t in (777, 3776) else 1.0
-        run.add(row)
+        run.add(*row)
     journal.close()
     assert path.stat().st_size <= 20_000
     run, _ = replay(path)

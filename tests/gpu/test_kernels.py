@@ -275,7 +275,7 @@ def test_nobody_waits_for_the_norm(largest: float, beyond: bool, device: str, mo
             if device == "cuda":
                 torch.cuda.set_sync_debug_mode("default")
         if k == 2:
-            before = optimizer._stepper._last  # which nobody has asked yet
+            before = optimizer._stepper.untold  # which nobody has asked yet
     assert_same((params, optimizer), expected)
     for row, said in ((grads[2], before()), (grads[3], optimizer.last)):
         norm = float(torch.cat([g.double() for g in row]).norm())

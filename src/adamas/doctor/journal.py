@@ -12,7 +12,6 @@ import atexit
 import json
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import count
@@ -30,9 +29,6 @@ VERSION = 1
 #: Bytes above which a journal is thinned: every second line of a step goes.
 LIMIT = 32 * 2**20
 
-#: Seconds after which steps no longer wait to be written.
-SECONDS = 1.0
-
 
 class Journal:
     """Writes one.
@@ -43,9 +39,6 @@ class Journal:
         run: whose steps are written.
         limit: bytes above which it is thinned.
 
-    Attributes:
-        due: when steps have waited long enough, on the clock of `time.monotonic`.
-
     Raises:
         InputError: for a file that is there and no journal.
     """
@@ -53,7 +46,6 @@ class Journal:
     def __init__(self, path: str | os.PathLike[str], run: Run, limit: int = LIMIT) -> None:
         self.path, self.run, self._limit = Path(path), run, limit
         self._file, self._stride, self._steps = -1, 1, 0
-        self.due = -math.inf
         if not self.path.parent.is_dir():
             raise InputError(f"There is no folder {self.path.parent} for the log {self.path.name}: make it first.")
         self._size = 0
@@ -80,7 +72,6 @@ class Journal:
         self._steps += len(rows)
 
     def _write(self, lines: str) -> None:
-        self.due = time.monotonic() + SECONDS
         text = lines.encode()
         if self._size + len(text) > self._limit:
             self._thin()
@@ -255,6 +246,6 @@ def take(run: Run, line: Mapping[str, Any]) -> bool:
     elif "val_loss" in line:
         run.validated([float(line.get(name, math.nan)) for name in CHECKS])
     elif "loss" in line:
-        run.add([float(line.get(name, math.nan)) for name in COLUMNS])
+        run.add(*(float(line.get(name, math.nan)) for name in COLUMNS))
         return True
     return False

@@ -15,13 +15,14 @@ from adamas.doctor.run import CHECKS, COLUMNS, TENSORS, Run
 from adamas.doctor.trackers import Tracker, tracker
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import whole
+from adamas.tail import Last
 
 #: Steps between two examinations: this many at first, and later a part of those that were made.
 OFTEN, PART = 10, 8
 
-#: Numbers in a model above which it is large; steps each of which is measured, and at every how many later: of a small
-#: model, whose step is short, and of a large one, for which measuring takes half as long as the step.
-LARGE, SMALLS, LARGES = 1 << 20, (200, 4), (20, 8)
+#: Numbers in a model above which it is large, so that measuring takes half as long as the step; the steps each of which
+#: is measured, of a small model and of a large one; and at every how many later.
+LARGE, CLOSELY, SELDOM = 1 << 20, (200, 20), 8
 
 #: What can be told of a step -> its column.
 _GIVEN = {"step": 0, "lr": 2, "update_norm": 4, "param_norm": 5, "grad_norm": 6, "skipped": 8, "scale": 9}
@@ -45,7 +46,7 @@ class Doctor:
             of a dict and the step.
         say: called with a line whenever a finding is opened or cleared.
         every: measure at every how many steps, where an optimizer measures. None: at each of the first 200 and then at
-            every fourth; where a model has more than 2²⁰ numbers, at each of the first 20 and then at every eighth.
+            every eighth; where a model has more than 2²⁰ numbers, at each of the first 20 and then likewise.
 
     Raises:
         InputError: for a value that cannot be.
@@ -71,6 +72,7 @@ class Doctor:
         self._given = dict(settings or {})
         self._diagnosis = Diagnosis(KINDS)
         self._next, self._stale = OFTEN, False
+        self._calm = 0  # steps that have nothing to do but to wait
         self._broken = 0  # steps that were not finite at the last examination
         self._say = say
         trackers = cast(Sequence[Any], to) if isinstance(to, list | tuple) else [] if to is None else [to]
@@ -87,11 +89,13 @@ class Doctor:
         self._stepper: Any = getattr(optimizer, "_stepper", None)
         self._teller: Any = self._stepper or (optimizer if hasattr(optimizer, "last") else None)  # has what a step says
         self._beside: Callable[[list[float]], None] | None = None  # who else fills in what a step tells
-        self._eases: tuple[int, int] | None = None  # from which step on to measure more rarely, and how
+        if not self._to:  # nobody wants to know at once
+            self.run.reads = self._numbers
+        self._eases: int | None = None  # from which step on to measure more rarely
         if self._stepper is not None and not self._stepper.tail.telemetry:
             self._stepper.measure(self.every)
             if every is None:
-                self._eases = LARGES if sum(self.run.setup["sizes"]) > LARGE else SMALLS
+                self._eases = CLOSELY[sum(self.run.setup["sizes"]) > LARGE]
         self._read_settings()
         self._put({"step": self.run.step, "settings": self.run.settings})
 
@@ -102,7 +106,7 @@ class Doctor:
         elif self._log is not None:
             self._early.append(line)
 
-    def _settle(self, log: Path, step: int | None) -> None:
+    def _settle(self, log: Path, step: float | None) -> None:
         """Go on with the log that is there if the first step is not a run's first one; else keep it by another name."""
         earlier, own, self._log = Run(), self.run, None
         for line in journal.lines(log):
@@ -111,6 +115,8 @@ class Doctor:
         if resumed or not earlier.count:
             earlier.setup.update({name: value for name, value in own.setup.items() if value})
             earlier.samples.clear()
+            earlier.take_in()
+            earlier.reads = own.reads
             self._early = [{**line, "step": earlier.step} for line in self._early]
             for line in self._early:
                 journal.take(earlier, line)
@@ -180,7 +186,8 @@ class Doctor:
         if loss is not None:
             norms = {"grad_norm": grad_norm, "update_norm": update_norm, "param_norm": param_norm}
             given = {"step": step, "lr": lr, **norms, "scale": scale, "skipped": skipped}
-            due = self._take(number("loss", loss), given)
+            told = {name: number(name, value) for name, value in given.items() if value is not None}
+            due = self._take(number("loss", loss), told)
             if tensors is not None:
                 self._sample(tensors)
         if val_loss is not None:
@@ -190,50 +197,76 @@ class Doctor:
         if due:
             self.check()
 
-    def _take(self, loss: float, given: Mapping[str, Any]) -> bool:
+    def _take(self, loss: float, given: Mapping[str, float]) -> bool:
         """Take in a step.
+
+        What there is to work out waits until the run takes in several steps together: between two steps of a training,
+        whose memory it displaces, it takes several times as long.
 
         Returns:
             Whether the run is to be examined now.
         """
         if self._log is not None:
             self._settle(self._log, given.get("step"))
-        run, now = self.run, time.monotonic()
-        row = [run.step + 1.0, loss, *_UNKNOWN, now - self._begun]
-        for name, value in given.items():
-            if value is not None:
-                row[_GIVEN[name]] = number(name, value)
-        limit = run.settings.get("clip_grad_norm")
+        run, now, lr, last = self.run, time.monotonic(), math.nan, None
         if self.optimizer is not None:
-            self._ask(row, bool(limit))
-        if self._beside is not None:
-            self._beside(row)
-        if row[3] != row[3]:  # what comes to the step is what clipping leaves
-            row[3] = min(row[6], limit or math.inf)
-        elif limit and row[6] != row[6] and row[3] < 0.999 * limit:  # and what is below the limit was not clipped
-            row[6] = row[3]
-        run.add(row)
-        if self._journal is not None and now >= self._journal.due:
+            lr = rate(self.optimizer.param_groups)
+            if self._teller is not None:
+                last = self._teller.untold if self._teller is self._stepper else self._teller.last
+        told = given.get("step", run.step + 1.0), loss, lr, given, last, now - self._begun
+        if run.reads is not None:
+            run.add(*told)
+        else:
+            row = self._numbers(*told)
+            run.add(*row)
+            for each in self._to:
+                each(dict(zip(COLUMNS, row, strict=True)), run.step)
+        if now >= run.due:
             run.take_in()
-        if self._eases is not None and run.count >= self._eases[0]:
-            self._stepper.measure(self._eases[1])
+        if self._eases is not None and run.count >= self._eases:
+            self._stepper.measure(SELDOM)
             self._eases = None
         self._stale = True
-        for each in self._to:
-            each(dict(zip(COLUMNS, row, strict=True)), run.step)
         broke = len(run.broken)
         if run.step < self._next and not self._broken < broke < 4:
             return False
         self._broken = broke
         return True
 
-    def _ask(self, row: list[float], clips: bool) -> None:
-        """Fill in what the optimizer tells of its last step."""
-        groups = self.optimizer.param_groups
-        row[2] = float(groups[0]["lr"]) if len(groups) == 1 else max(float(group["lr"]) for group in groups)
-        if self._teller is None:
-            return
-        last = self._teller.last
+    def _numbers(
+        self,
+        step: float,
+        loss: float,
+        lr: float,
+        given: Mapping[str, float],
+        last: Last | Callable[[], Last] | None,
+        seconds: float,
+    ) -> Sequence[float]:
+        """The numbers of a step, as `COLUMNS` has them.
+
+        Args:
+            lr: the optimizer's.
+            given: what the loop tells itself.
+            last: what the optimizer says of the step, or who says it.
+        """
+        row = [step, loss, *_UNKNOWN, seconds]
+        for name, value in given.items():
+            row[_GIVEN[name]] = value
+        if lr == lr:
+            row[2] = lr
+        limit = self.run.settings.get("clip_grad_norm")
+        if last is not None:
+            self._ask(row, last() if callable(last) else last, bool(limit))
+        if self._beside is not None:
+            self._beside(row)
+        if row[3] != row[3]:  # what comes to the step is what clipping leaves
+            row[3] = min(row[6], limit or math.inf)
+        elif limit and row[6] != row[6] and row[3] < 0.999 * limit:  # and what is below the limit was not clipped
+            row[6] = row[3]
+        return row
+
+    def _ask(self, row: list[float], last: Last, clips: bool) -> None:
+        """Fill in what the optimizer tells of a step."""
         row[8] = float(last.skipped)
         if last.grad_norm is not None:
             if row[6] == row[6]:
@@ -272,6 +305,7 @@ class Doctor:
 
     def _look(self) -> None:
         """Before an examination: what is only looked at now and then."""
+        self.run.take_in()
         telemetry, self._measured = self._measured, None
         if telemetry is not None:
             self._sample({name: getattr(telemetry, name) for name in TENSORS})
@@ -385,6 +419,11 @@ def read_group(optimizer: Any, group: Mapping[str, Any]) -> dict[str, Any]:
     if tail is not None and tail.clip_grad_norm is not None:
         found["clip_grad_norm"] = tail.clip_grad_norm
     return found
+
+
+def rate(groups: Sequence[Mapping[str, Any]]) -> float:
+    """The largest learning rate."""
+    return float(groups[0]["lr"]) if len(groups) == 1 else max(float(group["lr"]) for group in groups)
 
 
 def number(name: str, value: Any) -> float:

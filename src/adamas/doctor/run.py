@@ -1,7 +1,7 @@
 """What is known of a run: a bounded history of its steps, its settings, and facts that were found out on the way."""
 
 import math
-import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,16 +28,13 @@ TENSORS = ("grad_norm", "update_norm", "param_norm", "zero_share", "eps_share")
 #: Steps that are kept. When there are more, every second one of the older half goes.
 KEPT = 4096
 
-#: Steps that wait to be taken in together, at most: to take in one takes as long as to take in 20.
-HELD = 64
+#: Steps that wait to be taken in together, at most: to take in one takes as long as to take in 20. And seconds.
+HELD, SECONDS = 64, 1.0
 
 #: Samples that are kept, the last ones.
 SAMPLES = 12
 
 _COLUMN = {name: i for i, name in enumerate(COLUMNS)}
-
-#: A step that waits is one object and not a dozen: the less is kept, the more of its memory does the loop find at hand.
-_PACK = struct.Struct(f"{len(COLUMNS)}d").pack
 
 
 class Table:
@@ -84,9 +81,12 @@ class Run:
         samples: (step, measure -> a number for each tensor).
         count: observed steps, whether kept or not.
         step: of the last observation.
-        broken: (step, what) of the first losses and gradients that were not finite.
-        skips: steps that were left out.
+        broken: (step, what) of the first losses and gradients that were not finite, of the steps that were taken in.
+        skips: steps that were left out, likewise.
+        reads: makes the numbers of a step, as `COLUMNS` has them, of what was added; None: it was them.
         taken: is given the numbers of steps, before they go into the history. If it raises, they wait on.
+        waiting: steps that wait to be taken in.
+        due: when the first of them has waited long enough, on the clock of `time.monotonic`.
     """
 
     setup: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -98,9 +98,11 @@ class Run:
     step: int = 0
     broken: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     skips: int = 0
+    reads: Callable[..., Sequence[float]] | None = None
     taken: Callable[[Floats], None] | None = None
+    waiting: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    due: float = -math.inf
     _history: Table = field(default_factory=lambda: Table(len(COLUMNS)))
-    _waiting: list[bytes] = field(default_factory=list[bytes])
 
     @property
     def history(self) -> Table:
@@ -110,31 +112,29 @@ class Run:
 
     def take_in(self) -> None:
         """Have no step wait any longer."""
-        if not self._waiting:
+        if not self.waiting:
             return
-        rows = np.frombuffer(b"".join(self._waiting)).reshape(-1, len(COLUMNS))
+        rows = np.array(self.waiting if self.reads is None else [self.reads(*told) for told in self.waiting])
         if self.taken is not None:
             self.taken(rows)
-        self._waiting = []
+        self.waiting, self.due = [], time.monotonic() + SECONDS
         self._history.add(rows)
+        self.skips += int((rows[:, 8] == 1).sum())
+        lost = ~np.isfinite(rows[:, 1])
+        broken = lost | (rows[:, 3] == math.inf) | (rows[:, 6] == math.inf)
+        for k in np.flatnonzero(broken)[: 64 - len(self.broken)]:
+            self.broken.append((int(rows[k, 0]), "loss" if lost[k] else "gradient"))
 
-    def add(self, row: Sequence[float]) -> None:
-        """A step, as `COLUMNS` has it."""
-        self._waiting.append(_PACK(*row))
+    def add(self, *told: Any) -> None:
+        """A step, by its number, its loss, and what else `reads` makes its numbers of.
+
+        It waits, to be taken in together with others: whoever asks for the history has it taken in.
+        """
+        self.waiting.append(told)
         self.count += 1
-        self.step = int(row[0])
-        if row[8] == 1:
-            self.skips += 1
-        if not math.isfinite(row[1]):
-            self._broke("loss")
-        elif row[3] == math.inf or row[6] == math.inf:
-            self._broke("gradient")
-        if len(self._waiting) >= HELD:
+        self.step = int(told[0])
+        if len(self.waiting) >= HELD or math.inf in told or not math.isfinite(told[1]):
             self.take_in()
-
-    def _broke(self, what: str) -> None:
-        if len(self.broken) < 64:
-            self.broken.append((self.step, what))
 
     def validated(self, row: Sequence[float]) -> None:
         """A validation, as `CHECKS` has it."""

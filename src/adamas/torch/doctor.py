@@ -3,6 +3,7 @@
 
 import math
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -14,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import SequentialSampler
 
 from adamas import doctor
-from adamas.doctor.observer import OFTEN, next_check, number
-from adamas.doctor.run import TENSORS, median
+from adamas.doctor.observer import OFTEN, next_check, number, rate
+from adamas.doctor.run import HELD, TENSORS, median
 from adamas.errors import InputTypeError
 from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
@@ -33,12 +34,18 @@ BATCHES = 100
 #: Steps at the beginning that are looked at closely, and after which activations are before examinations alone.
 FIRST, PROBED = 5, 200
 
+#: Validations that are listened to, and steps after which the first is no longer waited for; when it comes, the next
+#: one is listened to. A hook makes a small model's forward pass a twentieth longer.
+HEARD, WAITED = 2, 1000
+
 #: Samples in none of which a unit is other than 0, for it to be dead: a unit may well be silent for a few. And units
 #: of a layer from which on a share of them says something.
 SILENT, UNITS = 64, 4
 
 #: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
 ELEMENTS = 16384
+
+_NOTHING: Mapping[str, float] = {}
 
 _DROPS = (nn.modules.dropout._DropoutNd,)
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
@@ -122,11 +129,15 @@ class Doctor(doctor.Doctor):
         self._passing = False  # whether one is
         self._mode: _Probe | None = None
         self._alive: dict[str, list[tuple[Tensor, int]]] = {}  # place -> units that were not 0, samples
-        self._passes = 0  # forward passes in training
+        self._passes = 0  # forward passes in training, up to when the model was last listened to
+        self._each = 0  # passes that a step has when nobody listens
+        self._counted_from: tuple[int, int] | None = None  # passes and steps at the first observation
+        self._left = 0  # steps when it was last listened to
+        self._entering: Any = None  # the hook at the beginning of a pass; None while nobody listens
         self._due: float = 1  # the one that is looked at next
         self._close = True  # whether those of the next step are looked at more closely
         self._leaving: Any = None  # the hook at the end of such a pass
-        self._backwards = self._evals = 0
+        self._backwards = self._evals = self._validations = 0
         self._trained_mode = ""  # what was at work in an evaluation in training mode
         self._seen = Inputs()
         self._seen_eval = Inputs()
@@ -145,11 +156,13 @@ class Doctor(doctor.Doctor):
             every=every,
         )
         if self._own or scaler is not None:
-            self._beside = self._fill_in
+            self._beside, self.run.reads = self._fill_in, None
         self._look_at_model(data)
-        self._hooks = [model.register_forward_pre_hook(self._enter, with_kwargs=True)]
+        self._open = True
+        self._listen()
+        self._hooks: list[Any] = []
         if self._own:
-            self._hooks += [
+            self._hooks = [
                 optimizer.register_step_pre_hook(self._before_step),
                 optimizer.register_step_post_hook(self._after_step),
             ]
@@ -218,6 +231,36 @@ class Doctor(doctor.Doctor):
             self.note("rates_ahead", [[i + 1, value / peak] for i, value in zip(at, values, strict=True)])
 
     # What passes through the model.
+
+    def _listen(self) -> None:
+        """Look at forward passes from now on."""
+        if self._entering is None:
+            self._passes = self._made()
+            self._entering = self.model.register_forward_pre_hook(self._enter, with_kwargs=True)
+
+    def _leave_alone(self) -> None:
+        """Do not."""
+        if self._entering is not None:
+            self._left = self.run.count
+            self._entering.remove()
+            self._entering = None
+
+    def _made(self) -> int:
+        """Forward passes in training so far."""
+        return self._passes if self._entering else self._passes + self._each * (self.run.count - self._left)
+
+    def _unheard(self) -> int:
+        """Steps from here on whose passes nobody need listen to; fewer than 0: all are to be listened to."""
+        count, told = self.run.count, self._validations
+        if self._close or count < PROBED or (told < HEARD and (told or count < WAITED)):
+            return -1
+        if self._entering:
+            passes, steps = self._counted_from or (0, 0)
+            self._each, rest = divmod(self._passes - passes, max(1, count - steps))
+            if rest:  # how many there will be is not known
+                return -1
+        each = max(1, self._each)
+        return int(min(self._due - 1 - self._made(), HELD * each) // each)
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if not (module.training and is_grad_enabled()):
@@ -369,6 +412,15 @@ class Doctor(doctor.Doctor):
             p.register_post_accumulate_grad_hook(self._arrived) for p in params if p.requires_grad and p.is_leaf
         ]
 
+    def _forget_raw(self) -> None:
+        for hook in self._raw_hooks:
+            hook.remove()
+        for p in self._params if self._raw_hooks else ():
+            if not p._post_accumulate_grad_hooks:
+                # An empty dict of them would be gone through in each backward pass, with Python's lock.
+                p._post_accumulate_grad_hooks = None
+        self._raw_hooks = []
+
     def _measures(self) -> bool:
         """Whether the next step tells ‖g‖ after clipping: of the one without the other nothing follows."""
         stepper = getattr(self.optimizer, "_stepper", None)
@@ -388,9 +440,7 @@ class Doctor(doctor.Doctor):
             self._raw = _norm(gradients)
 
     def _take_raw(self) -> float:
-        for hook in self._raw_hooks:
-            hook.remove()
-        self._raw_hooks = []
+        self._forget_raw()
         norm, self._raw = self._raw, math.nan
         scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
         return norm / scale
@@ -406,6 +456,15 @@ class Doctor(doctor.Doctor):
             grad_norm: what `clip_grad_norm_` returned.
             others: ``val_loss``, ``val_accuracy``, ``train_loss``, ``step``.
         """
+        if self._calm and type(loss) is float and grad_norm is batch is None and not others:
+            # The same as below, in as few words as can be.
+            run, now = self.run, time.monotonic()
+            if now < run.due and math.isfinite(loss):
+                self._calm, self._stale = self._calm - 1, True
+                run.count, run.step = run.count + 1, run.step + 1
+                lr, last = rate(self.optimizer.param_groups), self._stepper.untold
+                run.waiting.append((run.step, loss, lr, _NOTHING, last, now - self._begun))
+                return
         if loss is not None:
             if type(loss) is not float:
                 loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
@@ -418,6 +477,9 @@ class Doctor(doctor.Doctor):
             if self._evals and self._trained_mode:
                 self.note("evaluated_in_train_mode", [self.run.step, self._trained_mode])
             self._evals, self._trained_mode = 0, ""
+            self._validations += 1
+            if self._open and self._validations < HEARD:
+                self._listen()
         if loss is None:
             super().observe(**others)
             return
@@ -426,16 +488,30 @@ class Doctor(doctor.Doctor):
         first, before = self._count < 0, self.run.step
         if others:
             super().observe(loss, grad_norm=grad_norm, **others)
-        elif self._take(loss, {"grad_norm": grad_norm}):
+        elif self._take(loss, _NOTHING if grad_norm is None else {"grad_norm": number("grad_norm", grad_norm)}):
             self.check()
         if first:
+            self._counted_from = self._passes, self.run.count
+            self.run.take_in()
             self._look_at_count(int(others.get("step") or before + 1))
-        self._backwards = 0
+        self._backwards = self._calm = 0
+        if self._open:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """See to it that what is to be looked at in the next step is."""
         run = self.run
-        if run.count < PROBED or self._close or run.count >= self._raw_due or run.step + 1 >= self._next:
-            self._close = run.count < FIRST or self._examines() or self._probes()
-            if self._hooks and not self._raw_hooks:
-                self._watch_raw()
+        self._close = run.count < FIRST or self._examines() or self._probes()
+        if not self._raw_hooks:
+            self._watch_raw()
+        unheard = self._unheard()
+        if unheard > 0:
+            self._leave_alone()
+        else:
+            self._listen()
+        if self._stepper and run.reads and run.count >= PROBED and not self._close and not self._raw_hooks:
+            until = self._raw_due - run.count, self._next - 1 - run.step, HELD - len(run.waiting)
+            self._calm = max(0, min(*until, HELD if unheard < 0 else unheard) - 1)
 
     def _look_at_passes(self, loss: float) -> None:
         """How many backward passes made this step, and whether their losses were divided."""
@@ -561,9 +637,10 @@ class Doctor(doctor.Doctor):
     def close(self) -> None:
         """The run is over: examine it once more, take the hooks away, and close the log."""
         super().close()
-        for hook in (*self._hooks, *self._raw_hooks):
+        self._forget_raw()
+        for hook in self._hooks if self._entering is None else (self._entering, *self._hooks):
             hook.remove()
-        self._hooks, self._raw_hooks = [], []
+        self._hooks, self._entering, self._open = [], None, False
 
 
 def under_trainer(

@@ -197,7 +197,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def note_skip(self) -> None:
         """A gradient scaler that undoes its scale itself leaves a step out by not making it: so it says so here."""
-        self._stepper.last = Last(skipped=True)
+        self._stepper.untold = Last(skipped=True)
 
     @contextmanager
     def averaged(self) -> Generator[None]:
