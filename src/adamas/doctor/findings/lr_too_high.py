@@ -39,7 +39,8 @@ def examine(look: Look, standing: bool) -> Found | None:
     ease = 0.6 if standing else 1.0
     stuck = len(loss) >= 30 and look.now > 0.9 * look.first and look.now > look.first - 3 * noise
     if surge > (0.5 if large > 0.1 else 1.0) * ease and top > look.first + 6 * loudest and (not known or large > 0.02):
-        reasons.append(f"the loss rose {top / look.first:.3g}-fold, to {top:.3g}, within {int(look.loss_at[-1])} steps")
+        at = int(look.loss_at[loss.argmax()])
+        reasons.append(f"the loss rose {top / look.first:.3g}-fold, to {top:.3g}, by step {at}")
     if known and stuck and early > 0.1 * ease and surge > 0.05:
         reasons.append(f"the loss is {look.now:.3g} after {look.count} steps, and was {look.first:.3g} at the first")
     thrown = known and early > 0.1 * ease and top > 1.2 * look.entropy
