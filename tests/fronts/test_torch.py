@@ -687,6 +687,7 @@ def test_results_do_not_depend_on_threads():
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where another test has imported it
 def test_a_forked_child_can_step():
     import os
 
