@@ -56,6 +56,7 @@ LAUNCHING, TRITON = "torch/launching.py", "lowering/triton.py"
 FRONT = "optax.py"
 DIAGNOSIS, REMEDIES, TREATMENT = "doctor/diagnosis.py", "doctor/findings/remedies.py", "doctor/treatment.py"
 JOURNAL, OBSERVER, WATCH = "doctor/journal.py", "doctor/observer.py", "torch/doctor.py"
+PASSES, UNCLIPPED, ACTIVATIONS = "torch/passes.py", "torch/unclipped.py", "torch/activations.py"
 
 MUTANTS = [
     # steps whose counts the GPU keeps
@@ -76,8 +77,8 @@ MUTANTS = [
     Mutant(
         "telemetry of a step that the device skips is lost",
         OPTIMIZER,
-        "                self._until_telemetry = 0\n            self.untold",
-        "                pass\n            self.untold",
+        "                self._until_telemetry = 0\n            else",
+        "                pass\n            else",
     ),
     # JAX
     Mutant("JAX draws the second array's noise anew", "lowering/jax.py", "if k % 2:", "if not k % 2:"),
@@ -290,21 +291,21 @@ MUTANTS = [
     Mutant("a calm step is not stale", WATCH, "self._calm, self._stale = self._calm - 1, True", "self._calm -= 1"),
     Mutant("a calm step waits though it is ill", WATCH, "now < run.due and math.isfinite(loss)", "now < run.due"),
     Mutant("an examination comes late where steps are calm", WATCH, "self._next - 1 - run.step, HELD", "HELD, HELD"),
-    Mutant("passes that nobody hears are not counted", WATCH, "self._each * (self.run.count - self._left)", "0"),
-    Mutant("a validation that comes late is not listened to", WATCH, "(told or count < WAITED)", "count < WAITED"),
+    Mutant("passes that nobody hears are not counted", PASSES, "self._each * (steps - self._left)", "0"),
+    Mutant("a validation that comes late is not listened to", PASSES, "(told or steps < WAITED)", "steps < WAITED"),
     Mutant("a step's line has the names of another's", JOURNAL, "told @ (1 << np", "told[:1] @ (1 << np"),
     Mutant("what is not finite is thinned too", JOURNAL, ' | ~np.isfinite(rows[:, COLUMNS.index("loss")])', ""),
     Mutant(
         "the norm before clipping is of one",
-        WATCH,
+        UNCLIPPED,
         "detach() for p in self._params",
         "detach() for p in self._params[:1]",
     ),
     Mutant(
         "who no longer arrives is waited for",
-        WATCH,
-        "        self._told = None\n        self._raw_hooks",
-        "        self._raw_hooks",
+        UNCLIPPED,
+        "        self._told = None\n        self._hooks",
+        "        self._hooks",
     ),
     Mutant("the norm before clipping is looked at where that after it is not", WATCH, "not self._measures()", "False"),
     Mutant("a batch is known again by its number", "torch/batches.py", "mark != self._marks[", "mark is self._marks["),
@@ -835,8 +836,8 @@ MUTANTS = [
         "return len(at) > 1 and",
         "return False and",
     ),
-    Mutant("a layer's units are alive if all batches say so", WATCH, "held]).any(0)", "held]).all(0)"),
-    Mutant("two units are a layer", WATCH, " or len(held[0][0]) < UNITS", ""),
+    Mutant("a layer's units are alive if all batches say so", ACTIVATIONS, "held]).any(0)", "held]).all(0)"),
+    Mutant("two units are a layer", ACTIVATIONS, " or len(held[0][0]) < UNITS", ""),
     Mutant("weights that begin at 0 never creep", "doctor/findings/lr_too_low.py", "creeps or bound", "creeps"),
     Mutant("all steps tell", "doctor/run.py", "0.1 * self.peak", "0.0 * self.peak"),
     Mutant("what a warm-up comes to is known", "doctor/run.py", "== self.peak > 1.001", "== self.peak > math.inf"),

@@ -350,7 +350,7 @@ def test_a_model_is_listened_to_until_validations_are_known_and_then_left_alone(
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_an_order_is_known_again_though_few_passes_are_listened_to(monkeypatch: Any, passes: int) -> None:
-    monkeypatch.setattr("adamas.torch.doctor.WAITED", 0)
+    monkeypatch.setattr("adamas.torch.passes.WAITED", 0)
     data = torch.randn(500, 4, 3)
     model = nn.Linear(3, 1)
     opt = adamas.torch.SGD(model.parameters(), lr=1e-3)
@@ -378,7 +378,7 @@ def test_a_model_whose_passes_are_not_counted_is_listened_to() -> None:
                 passes += 1
             opt.step()
             doctor.observe(1.0)
-        assert doctor._made() == passes
+        assert doctor._passes.until(1100) == passes
 
 
 def test_steps_that_only_wait_are_examined_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -506,7 +506,7 @@ def test_an_exception_in_a_forward_pass_ends_the_probe() -> None:
     doctor = Doctor(model, adam(model), probe_every=1)
     with pytest.raises(RuntimeError):
         model(torch.randn(2, 3))
-    assert doctor._mode is None
+    assert doctor._activations._probe is None
     model(torch.randn(2, 10))
     doctor.close()
 

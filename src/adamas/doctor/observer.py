@@ -15,7 +15,6 @@ from adamas.doctor.run import CHECKS, COLUMNS, TENSORS, Run
 from adamas.doctor.trackers import Tracker, tracker
 from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import whole
-from adamas.tail import Last
 
 #: Steps between two examinations: this many at first, and later a part of those that were made.
 OFTEN, PART = 10, 8
@@ -239,7 +238,7 @@ class Doctor:
         loss: float,
         lr: float,
         given: Mapping[str, float],
-        last: Last | Callable[[], Last] | None,
+        last: Any,
         seconds: float,
     ) -> Sequence[float]:
         """The numbers of a step, as `COLUMNS` has them.
@@ -247,7 +246,7 @@ class Doctor:
         Args:
             lr: the optimizer's.
             given: what the loop tells itself.
-            last: what the optimizer says of the step, or who says it.
+            last: what the optimizer says of the step, an `adamas.tail.Last`, or who says it; None where none does.
         """
         row = [step, loss, *_UNKNOWN, seconds]
         for name, value in given.items():
@@ -265,7 +264,7 @@ class Doctor:
             row[6] = row[3]
         return row
 
-    def _ask(self, row: list[float], last: Last, clips: bool) -> None:
+    def _ask(self, row: list[float], last: Any, clips: bool) -> None:
         """Fill in what the optimizer tells of a step."""
         row[8] = float(last.skipped)
         if last.grad_norm is not None:

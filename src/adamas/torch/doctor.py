@@ -4,59 +4,36 @@
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, is_grad_enabled, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
 from adamas import doctor
 from adamas.doctor.observer import OFTEN, next_check, number, rate
-from adamas.doctor.run import HELD, TENSORS, median
+from adamas.doctor.run import HELD, median
 from adamas.errors import InputTypeError
 from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
-from adamas.state import State
-from adamas.torch.batches import Inputs, Labels, first_in, tensors_in
+from adamas.torch.activations import Activations
+from adamas.torch.batches import Labels, tensors_in
+from adamas.torch.passes import BATCHES, PROBED, Passes
 from adamas.torch.roles import NORMS, roles
+from adamas.torch.samples import Samples, peek, some
+from adamas.torch.unclipped import Unclipped
 
 if TYPE_CHECKING:
     from adamas.torch.lightning import DoctorCallback as LightningCallback
     from adamas.torch.transformers import DoctorCallback as TrainerCallback
 
-#: Training batches whose inputs and labels are looked at, from the first on.
-BATCHES = 100
+#: Steps at the beginning that are looked at closely.
+FIRST = 5
 
-#: Steps at the beginning that are looked at closely, and after which activations are before examinations alone.
-FIRST, PROBED = 5, 200
-
-#: Validations that are listened to, and steps after which the first is no longer waited for; when it comes, the next
-#: one is listened to. A hook makes a small model's forward pass a twentieth longer.
-HEARD, WAITED = 2, 1000
-
-#: Samples in none of which a unit is other than 0, for it to be dead: a unit may well be silent for a few. And units
-#: of a layer from which on a share of them says something.
-SILENT, UNITS = 64, 4
-
-#: Elements of a tensor that are looked at where nothing measures the step: every so many-th of them.
-ELEMENTS = 16384
-
-_NOTHING: Mapping[str, float] = {}
-
-_DROPS = (nn.modules.dropout._DropoutNd,)
-_NORMS = (nn.modules.batchnorm._BatchNorm,)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
-#: activation -> which outputs pass no gradient on, or almost none.
-_FLAT: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": lambda y: y.abs() > 0.99,
-    "sigmoid": lambda y: (y - 0.5).abs() > 0.49,
-}
-_DEAD = ("relu", "relu_", "relu6")
+_NOTHING: Mapping[str, float] = {}
 
 
 class Doctor(doctor.Doctor):
@@ -118,31 +95,16 @@ class Doctor(doctor.Doctor):
         self._schedule = schedule
         self._own = not hasattr(optimizer, "last")  # measures nothing by itself
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
-        self._before: list[Tensor] | None = None  # θ before a step that is looked at
-        self._row: tuple[float, ...] = (math.nan, math.nan, math.nan)  # ‖g‖, ‖Δθ‖, ‖θ‖ of the last step
-        self._tensors: dict[str, Any] | None = None
-        self._scale = math.nan  # of the loss, at the last step
-        self._raw = math.nan
+        self._samples = Samples(optimizer, self._params)
+        self._unclipped = Unclipped(self._params)
         self._raw_due = OFTEN  # steps after which ‖g‖ before clipping is looked at next
-        self._raw_hooks: list[Any] = []
-        self._told: Tensor | None = None  # a parameter whose gradient told that a backward pass was on its way
-        self._passing = False  # whether one is
-        self._mode: _Probe | None = None
-        self._alive: dict[str, list[tuple[Tensor, int]]] = {}  # place -> units that were not 0, samples
-        self._passes = 0  # forward passes in training, up to when the model was last listened to
-        self._each = 0  # passes that a step has when nobody listens
-        self._counted_from: tuple[int, int] | None = None  # passes and steps at the first observation
-        self._left = 0  # steps when it was last listened to
-        self._entering: Any = None  # the hook at the beginning of a pass; None while nobody listens
-        self._due: float = 1  # the one that is looked at next
-        self._close = True  # whether those of the next step are looked at more closely
+        self._scale = math.nan  # of the loss, at the last step
+        self._activations = Activations()
+        self._close = True  # whether the passes of the next step are looked at more closely
         self._leaving: Any = None  # the hook at the end of such a pass
-        self._backwards = self._evals = self._validations = 0
-        self._trained_mode = ""  # what was at work in an evaluation in training mode
-        self._seen = Inputs()
-        self._seen_eval = Inputs()
+        self._backwards = 0
         self._labels = Labels()
-        self._looked: tuple[int, ...] = ()  # how much of them was known at the last examination
+        self._looked: tuple[int, ...] = ()  # how much of the batches was known at the last examination
         self._output: dict[str, float] = {}
         self._count = -1.0
         super().__init__(
@@ -159,7 +121,7 @@ class Doctor(doctor.Doctor):
             self._beside, self.run.reads = self._fill_in, None
         self._look_at_model(data)
         self._open = True
-        self._listen()
+        self._passes = Passes(model, self._enter)
         self._hooks: list[Any] = []
         if self._own:
             self._hooks = [
@@ -232,64 +194,11 @@ class Doctor(doctor.Doctor):
 
     # What passes through the model.
 
-    def _listen(self) -> None:
-        """Look at forward passes from now on."""
-        if self._entering is None:
-            self._passes = self._made()
-            self._entering = self.model.register_forward_pre_hook(self._enter, with_kwargs=True)
-
-    def _leave_alone(self) -> None:
-        """Do not."""
-        if self._entering is not None:
-            self._left = self.run.count
-            self._entering.remove()
-            self._entering = None
-
-    def _made(self) -> int:
-        """Forward passes in training so far."""
-        return self._passes if self._entering else self._passes + self._each * (self.run.count - self._left)
-
-    def _unheard(self) -> int:
-        """Steps from here on whose passes nobody need listen to; fewer than 0: all are to be listened to."""
-        count, told = self.run.count, self._validations
-        if self._close or count < PROBED or (told < HEARD and (told or count < WAITED)):
-            return -1
-        if self._entering:
-            passes, steps = self._counted_from or (0, 0)
-            self._each, rest = divmod(self._passes - passes, max(1, count - steps))
-            if rest:  # how many there will be is not known
-                return -1
-        each = max(1, self._each)
-        return int(min(self._due - 1 - self._made(), HELD * each) // each)
-
-    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if not (module.training and is_grad_enabled()):
-            self._evaluates(module, args, kwargs)
-            return
-        self._passes += 1
-        if self._passes >= self._due:
-            self._looks_at(args, kwargs)
+    def _enter(self) -> None:
         if self._close and self._leaving is None:
-            self._leaving = module.register_forward_hook(self._leave, always_call=True)
+            self._leaving = self.model.register_forward_hook(self._leave, always_call=True)
             if self._probes():
-                self._mode = _Probe()
-                self._mode.__enter__()
-
-    def _looks_at(self, args: Any, kwargs: Any) -> None:
-        """A training batch."""
-        x = first_in(args) if args else first_in(kwargs)
-        if self._seen.batches < BATCHES:
-            self._seen.add(x)
-        if self._passes >= self._seen.next:
-            self._seen.mark(x, self._passes)
-        self._due = self._passes + 1 if self._seen.batches < BATCHES else self._seen.next
-
-    def _evaluates(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._evals += 1
-        if module.training and not self._trained_mode:
-            self._trained_mode = _at_work(module)
-        if self._seen_eval.batches < 20:
-            self._seen_eval.add(first_in(args) if args else first_in(kwargs))
+                self._activations.begin()
 
     def _examines(self) -> bool:
         """Whether the run is examined after the next step."""
@@ -305,10 +214,8 @@ class Doctor(doctor.Doctor):
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._leaving.remove()
         self._leaving = None
-        if self._mode is not None:
-            self._mode.__exit__(None, None, None)
-            self._probed(self._mode)
-            self._mode = None
+        for fact, value in self._activations.end().items():
+            self.note(fact, value)
         if self.run.count < FIRST or self._examines():
             # A loss that the model has computed itself says nothing of how it was divided.
             tensor = next((each for each in tensors_in(output) if each.ndim), None)
@@ -330,120 +237,35 @@ class Doctor(doctor.Doctor):
                 "numel": float(a.numel()),
             }
 
-    def _probed(self, mode: "_Probe") -> None:
-        if mode.alive:
-            shares = [[place, self._dead(place, mode)] for place in mode.alive]
-            self.note("dead", [pair for pair in shares if pair[1] is not None])
-        if mode.saturated:
-            self.note("saturated", mode.saturated)
-
-    def _dead(self, place: str, mode: "_Probe") -> float | None:
-        """The share of units that were 0 for every sample of late; None where there were too few to tell."""
-        held, looked = list[tuple[Tensor, int]](), 0
-        for alive, samples in [mode.alive[place], *self._alive.get(place, [])]:  # the latest first
-            if looked >= SILENT or alive.shape != mode.alive[place][0].shape:
-                break
-            held.append((alive, samples))
-            looked += samples
-        self._alive[place] = held
-        if looked < SILENT or len(held[0][0]) < UNITS:
-            return None
-        return round(1 - float(torch.stack([alive for alive, _ in held]).any(0).float().mean()), 3)
-
     # What an optimizer that does not measure shows.
 
     def _closely(self) -> bool:
         if self.run.count < 10 or self.run.count % max(10, self.every) == 0:
             return True
-        return bool(self._raw_hooks) or self._examines()
+        return self._unclipped.waits or self._examines()
 
-    @torch.no_grad()
     def _before_step(self, *_: Any) -> None:
-        self._tensors, self._row = None, (math.nan, math.nan, math.nan)
-        gradients = [p.grad for p in self._params if p.grad is not None and not p.grad.is_sparse]
-        if not gradients or self.run.count % self.every:
-            return
-        if not self._closely():
-            if sum(g.numel() for g in gradients) <= 1_000_000:
-                self._row = _norm(gradients), math.nan, math.nan
-            return
-        self._before = [_some(p.detach()).clone() for p in self._params]
+        self._samples.before(self.run.count % self.every == 0, self._closely())
 
-    @torch.no_grad()
     def _after_step(self, *_: Any) -> None:
-        before, self._before = self._before, None
-        if before is None:
-            return
-        rows: list[list[float]] = []
-        eps = self.optimizer.param_groups[0].get("eps", 0.0)
-        for p, old in zip(self._params, before, strict=True):
-            new = _some(p.detach())
-            if p.grad is None or p.grad.is_sparse:
-                rows.append([math.nan] * len(TENSORS))
-                continue
-            part = math.sqrt(p.numel() / max(1, new.numel()))
-            g = _some(p.grad)
-            row = [
-                torch.linalg.vector_norm(p.grad, dtype=torch.float32),
-                torch.linalg.vector_norm((new - old).float()) * part,
-                torch.linalg.vector_norm(new.float()) * part,
-                (g == 0).float().mean(),
-                _under_eps(self.optimizer.state.get(p, {}), self.optimizer.param_groups[0], float(eps)),
-            ]
-            rows.append([float(value) for value in row])
-        table = np.array(rows).reshape(-1, len(TENSORS))
-        self._tensors = {name: table[:, i] for i, name in enumerate(TENSORS)}
-        with np.errstate(over="ignore", invalid="ignore"):
-            totals = np.sqrt(np.nansum(table[:, :3] ** 2, axis=0))
-        self._row = float(totals[0]), float(totals[1]), float(totals[2])
-        if np.isnan(table[~np.isnan(table[:, 3]), 0]).any():
-            self._row = (math.inf, *self._row[1:])
+        self._samples.after()
 
-    # ‖g‖ before the loop clips: hooks for one step, on the parameters themselves.
+    # ‖g‖ before the loop clips.
 
     def _watch_raw(self) -> None:
         if self.run.count >= FIRST:
             if self.run.count < self._raw_due or not self._measures():
                 return
             self._raw_due = next_check(self.run.count)
-        params = self._params if self._told is None else [self._told]
-        self._told = None
-        self._raw_hooks = [
-            p.register_post_accumulate_grad_hook(self._arrived) for p in params if p.requires_grad and p.is_leaf
-        ]
-
-    def _forget_raw(self) -> None:
-        for hook in self._raw_hooks:
-            hook.remove()
-        for p in self._params if self._raw_hooks else ():
-            if not p._post_accumulate_grad_hooks:
-                # An empty dict of them would be gone through in each backward pass, with Python's lock.
-                p._post_accumulate_grad_hooks = None
-        self._raw_hooks = []
+        self._unclipped.wait()
 
     def _measures(self) -> bool:
         """Whether the next step tells ‖g‖ after clipping: of the one without the other nothing follows."""
         stepper = getattr(self.optimizer, "_stepper", None)
         return stepper is None or stepper.measures
 
-    def _arrived(self, p: Tensor) -> None:
-        """A gradient is there: at the end of this backward pass they all are."""
-        self._told = p
-        if not self._passing:
-            self._passing = True
-            torch.autograd.Variable._execution_engine.queue_callback(self._note_raw)  # pyright: ignore
-
-    def _note_raw(self) -> None:
-        self._passing = False
-        gradients = [p.grad.detach() for p in self._params if p.grad is not None and not p.grad.is_sparse]
-        if gradients:
-            self._raw = _norm(gradients)
-
     def _take_raw(self) -> float:
-        self._forget_raw()
-        norm, self._raw = self._raw, math.nan
-        scale = 1.0 if self.scaler is None else float(self.scaler.get_scale())
-        return norm / scale
+        return self._unclipped.take() / (1.0 if self.scaler is None else float(self.scaler.get_scale()))
 
     # A step.
 
@@ -469,17 +291,15 @@ class Doctor(doctor.Doctor):
             if type(loss) is not float:
                 loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
             if batch is not None and self._labels.batches < BATCHES:
-                self._labels.add(batch, self._seen)
-            if self._raw_hooks:
+                self._labels.add(batch, self._passes.inputs)
+            if self._unclipped.waits:
                 raw = self._take_raw()
                 grad_norm = raw if grad_norm is None and raw == raw else grad_norm
         if others.get("val_loss") is not None:
-            if self._evals and self._trained_mode:
-                self.note("evaluated_in_train_mode", [self.run.step, self._trained_mode])
-            self._evals, self._trained_mode = 0, ""
-            self._validations += 1
-            if self._open and self._validations < HEARD:
-                self._listen()
+            if mode := self._passes.validated():
+                self.note("evaluated_in_train_mode", [self.run.step, mode])
+            if self._open and self._passes.wants:
+                self._passes.listen(self.run.count)
         if loss is None:
             super().observe(**others)
             return
@@ -491,7 +311,7 @@ class Doctor(doctor.Doctor):
         elif self._take(loss, _NOTHING if grad_norm is None else {"grad_norm": number("grad_norm", grad_norm)}):
             self.check()
         if first:
-            self._counted_from = self._passes, self.run.count
+            self._passes.begin(self.run.count)
             self.run.take_in()
             self._look_at_count(int(others.get("step") or before + 1))
         self._backwards = self._calm = 0
@@ -502,14 +322,14 @@ class Doctor(doctor.Doctor):
         """See to it that what is to be looked at in the next step is."""
         run = self.run
         self._close = run.count < FIRST or self._examines() or self._probes()
-        if not self._raw_hooks:
+        if not self._unclipped.waits:
             self._watch_raw()
-        unheard = self._unheard()
+        unheard = -1 if self._close else self._passes.unheard(run.count, HELD)
         if unheard > 0:
-            self._leave_alone()
+            self._passes.leave(run.count)
         else:
-            self._listen()
-        if self._stepper and run.reads and run.count >= PROBED and not self._close and not self._raw_hooks:
+            self._passes.listen(run.count)
+        if self._stepper and run.reads and run.count >= PROBED and not self._close and not self._unclipped.waits:
             until = self._raw_due - run.count, self._next - 1 - run.step, HELD - len(run.waiting)
             self._calm = max(0, min(*until, HELD if unheard < 0 else unheard) - 1)
 
@@ -531,7 +351,7 @@ class Doctor(doctor.Doctor):
     def _fill_in(self, row: list[float]) -> None:
         """What is looked at where the optimizer does not measure; and the scale."""
         if self._own:
-            row[3:6] = self._row
+            row[3:6] = self._samples.row
             if row[6] != row[6] and not self.run.settings.get("clip_grad_norm") and row[3] == math.inf:
                 row[6] = math.inf
         if self.scaler is not None:
@@ -544,9 +364,10 @@ class Doctor(doctor.Doctor):
 
     def _look(self) -> None:
         super()._look()
-        if self._tensors is not None:
-            self._sample(self._tensors)
-        looked = self._seen.batches, self._seen.epoch, self._seen_eval.batches, self._labels.batches
+        if self._samples.tensors is not None:
+            self._sample(self._samples.tensors)
+        inputs, evaluated = self._passes.inputs, self._passes.evaluated
+        looked = inputs.batches, inputs.epoch, evaluated.batches, self._labels.batches
         if looked != self._looked:
             self._looked = looked
             self._look_at_batches()
@@ -554,12 +375,13 @@ class Doctor(doctor.Doctor):
         self._look_at_amsgrad()
 
     def _look_at_batches(self) -> None:
-        if self._seen.batches:
-            self.note("inputs", self._seen.told())
-            if self._seen.epoch > 0:
-                self.note("order", {"epoch": self._seen.epoch})
-        if self._seen_eval.batches:
-            self.note("eval_inputs", self._seen_eval.told())
+        inputs, evaluated = self._passes.inputs, self._passes.evaluated
+        if inputs.batches:
+            self.note("inputs", inputs.told())
+            if inputs.epoch > 0:
+                self.note("order", {"epoch": inputs.epoch})
+        if evaluated.batches:
+            self.note("eval_inputs", evaluated.told())
         if self._labels.batches:
             self.note("labels", self._labels.told())
             column = self._labels.column()
@@ -585,7 +407,7 @@ class Doctor(doctor.Doctor):
         """Steps that the optimizer has counted, the most of its first parameters."""
         counts: list[float] = []
         for p in self._params[:4]:
-            value = _peek(self.optimizer.state.get(p, {})).get("step")
+            value = peek(self.optimizer.state.get(p, {})).get("step")
             if value is not None:
                 counts.append(float(value))
         if counts:
@@ -598,9 +420,9 @@ class Doctor(doctor.Doctor):
             return
         held, count = 0.0, self._counted() or 0.0
         for p in self._params:
-            top = _peek(self.optimizer.state.get(p, {})).get("max_exp_avg_sq")
+            top = peek(self.optimizer.state.get(p, {})).get("max_exp_avg_sq")
             if isinstance(top, Tensor) and top.numel():
-                held += float(_some(top.detach()).double().mean()) * top.numel()
+                held += float(some(top.detach()).double().mean()) * top.numel()
         norms = self.run.history.rows[-30:, 3]
         late = median(norms)
         if held > 0 and count and late > 0:
@@ -637,10 +459,11 @@ class Doctor(doctor.Doctor):
     def close(self) -> None:
         """The run is over: examine it once more, take the hooks away, and close the log."""
         super().close()
-        self._forget_raw()
-        for hook in self._hooks if self._entering is None else (self._entering, *self._hooks):
+        self._unclipped.forget()
+        self._passes.leave(self.run.count)
+        for hook in self._hooks:
             hook.remove()
-        self._hooks, self._entering, self._open = [], None, False
+        self._hooks, self._open = [], False
 
 
 def under_trainer(
@@ -651,70 +474,3 @@ def under_trainer(
     if not first:
         options |= {"log": None, "to": None, "say": None}
     return Doctor(model, optimizer, **options)
-
-
-class _Probe(TorchFunctionMode):
-    """Notes which units of activations are alive, and how many outputs are saturated, in one forward pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive: dict[str, tuple[Tensor, int]] = {}
-        self.saturated: list[list[Any]] = []
-        self._calls: Counter[str] = Counter()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
-        if not isinstance(result, Tensor) or (name not in _DEAD and name not in _FLAT):
-            return result
-        self._calls[name] += 1
-        y = result.detach()
-        place = f"{name.rstrip('_')} number {self._calls[name]}"
-        if name in _DEAD and y.ndim > 1 and y.numel():
-            unit = 1 if y.ndim >= 4 else y.ndim - 1
-            self.alive[place] = (y != 0).movedim(unit, 0).flatten(1).any(1), len(y)
-        elif name in _FLAT and y.numel() > 64:
-            self.saturated.append([place, round(float(_FLAT[name](y).float().mean()), 3)])
-        return result
-
-
-def _at_work(model: nn.Module) -> str:
-    """What behaves otherwise in training mode."""
-    found = {
-        type(m).__name__
-        for m in model.modules()
-        if m.training and (isinstance(m, _NORMS) or (isinstance(m, _DROPS) and m.p > 0))
-    }
-    if any(isinstance(m, nn.MultiheadAttention) and m.training and m.dropout > 0 for m in model.modules()):
-        found.add("attention's dropout")
-    if any(isinstance(m, nn.RNNBase) and m.training and m.dropout > 0 for m in model.modules()):
-        found.add("the recurrence's dropout")
-    return ", ".join(sorted(found))
-
-
-def _some(a: Tensor) -> Tensor:
-    """All of a small tensor, of a large one elements at equal distances."""
-    if a.numel() <= ELEMENTS:
-        return a.reshape(-1)
-    return a.reshape(-1)[:: a.numel() // ELEMENTS] if a.is_contiguous() else a[0].reshape(-1)
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    """The norm of all together; infinite where it is NaN."""
-    norms = torch._foreach_norm(tensors, 2, dtype=torch.float32)  # pyright: ignore[reportPrivateImportUsage]
-    norm = float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
-    return norm if norm == norm else math.inf
-
-
-def _peek(state: Any) -> Mapping[str, Any]:
-    return state.peek() if isinstance(state, State) else state
-
-
-def _under_eps(state: Mapping[str, Any], group: Mapping[str, Any], eps: float) -> float:
-    """In which share of the coordinates ε outweighs √v̂."""
-    v = state.get("exp_avg_sq")
-    if v is None or not eps or "step" not in state:
-        return math.nan
-    beta2 = float(group["betas"][1])
-    corrected = _some(v).float() / (1 - beta2 ** float(state["step"]))
-    return float((corrected.sqrt() < eps).float().mean())
