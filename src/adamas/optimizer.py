@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from numbers import Real
 from operator import itemgetter
 from typing import Any
@@ -300,9 +300,7 @@ class Stepper:
     @property
     def last(self) -> Last:
         """What the last step says of itself; where a device knows, whoever looks waits for it."""
-        if not isinstance(self.untold, Last):
-            self.untold = self.untold()
-        return self.untold
+        return self.untold if isinstance(self.untold, Last) else self.untold()
 
     def __reduce__(self) -> Any:
         return Stepper, (self.rule, self.arrays, self.tail, self.keys)
@@ -663,6 +661,7 @@ class Stepper:
                 sizes[plan.active[part.members]] = part.touched.table.elements
         telemetry = Telemetry([part.measured(plan.active) for part in plan.parts], sizes, scale)
 
+        @cache
         def told() -> Last:
             norm = telemetry.totals[0] if last.grad_norm is None else last.grad_norm
             return Last(norm, last.clip_coef, last.skipped, telemetry)
