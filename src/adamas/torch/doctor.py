@@ -92,6 +92,7 @@ class Doctor(doctor.Doctor):
         if not isinstance(optimizer, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputTypeError(f"A {type(optimizer).__name__} is no torch optimizer: give one of torch's kind.")
         self.model, self.scaler, self.probe_every = model, scaler, whole("probe_every", probe_every, 0)
+        self._probed = min(2, self.probe_every - 1)  # steps after which activations are looked at first
         self._schedule = schedule
         self._own = not hasattr(optimizer, "last")  # measures nothing by itself
         self._params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -209,7 +210,7 @@ class Doctor(doctor.Doctor):
             return False
         if self.run.count >= PROBED:  # what nobody looks at is not worth its time
             return self._examines()
-        return self.run.count % self.probe_every == min(2, self.probe_every - 1)
+        return self.run.count % self.probe_every == self._probed
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._leaving.remove()
@@ -278,7 +279,11 @@ class Doctor(doctor.Doctor):
             grad_norm: what `clip_grad_norm_` returned.
             others: ``val_loss``, ``val_accuracy``, ``train_loss``, ``step``.
         """
-        if self._calm and type(loss) is float and grad_norm is batch is None and not others:
+        if loss is not None and type(loss) is not float:
+            loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
+        if batch is not None and self._labels.batches >= BATCHES:
+            batch = None  # it has nothing more to tell
+        if self._calm and loss is not None and grad_norm is batch is None and not others:
             # The same as below, in as few words as can be.
             run, now = self.run, time.monotonic()
             if now < run.due and math.isfinite(loss):
@@ -288,9 +293,7 @@ class Doctor(doctor.Doctor):
                 run.waiting.append((run.step, loss, lr, _NOTHING, last, now - self._begun))
                 return
         if loss is not None:
-            if type(loss) is not float:
-                loss = number("loss", loss.detach() if isinstance(loss, Tensor) else loss)
-            if batch is not None and self._labels.batches < BATCHES:
+            if batch is not None:
                 self._labels.add(batch, self._passes.inputs)
             if self._unclipped.waits:
                 raw = self._take_raw()
@@ -329,9 +332,15 @@ class Doctor(doctor.Doctor):
             self._passes.leave(run.count)
         else:
             self._passes.listen(run.count)
-        if self._stepper and run.reads and run.count >= PROBED and not self._close and not self._unclipped.waits:
-            until = self._raw_due - run.count, self._next - 1 - run.step, HELD - len(run.waiting)
-            self._calm = max(0, min(*until, HELD if unheard < 0 else unheard) - 1)
+        if self._stepper and run.reads and not self._close and not self._unclipped.waits:
+            until = [self._raw_due - run.count, self._next - 1 - run.step, HELD - len(run.waiting)]
+            if unheard >= 0:
+                until.append(unheard)
+            if self._eases is not None:
+                until.append(self._eases - run.count)
+            if self.probe_every and run.count < PROBED:
+                until.append((self._probed - run.count) % self.probe_every)
+            self._calm = max(0, min(until) - 1)
 
     def _look_at_passes(self, loss: float) -> None:
         """How many backward passes made this step, and whether their losses were divided."""
