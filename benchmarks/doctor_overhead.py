@@ -8,8 +8,9 @@ backward, step. Of GPT-2 with its 124 M parameters only the step is timed, on gr
 not flattered by a forward pass. The first steps, which are looked at more closely, go before: 200 of the one, 24 of the
 other.
 
-Compared are the medians of blocks of steps, so that what is done every few steps has its part in them; beside them
-stand the means, in which everything has.
+Compared are blocks of steps, so that what is done every few steps has its part in them, each with the one before it,
+since a machine's speed changes: the median of these ratios is told, and beside it the ratio of the means, in which
+everything has its part.
 """
 
 import argparse
@@ -125,9 +126,10 @@ def stepped(log: Path, seconds: float) -> tuple[Spent, list[float]]:
 
 def line(name: str, spent: Spent, alone: list[float]) -> str:
     plain, watched = (1e6 * median(spent[observed]) for observed in (False, True))
+    ratio = median(seen / unseen for unseen, seen in zip(spent[False], spent[True], strict=True))
     means = [fmean(spent[observed]) for observed in (False, True)]
     return (
-        f"{name}: a step {plain:.0f} µs, observed {watched:.0f} µs: +{100 * (watched / plain - 1):.1f} % "
+        f"{name}: a step {plain:.0f} µs, observed {watched:.0f} µs: {100 * (ratio - 1):+.1f} % "
         f"(means: {100 * (means[1] / means[0] - 1):+.1f} %); observe alone {1e6 * median(alone):.1f} µs "
         f"(mean {1e6 * fmean(alone):.1f} µs), {len(spent[True])} blocks of {STEPS[name]}"
     )

@@ -648,9 +648,9 @@ class Stepper:
         self.tail, self._until_telemetry = replace(self.tail, telemetry=every), 0
 
     @property
-    def measures(self) -> bool:
-        """Whether the next step measures."""
-        return self._until_telemetry == 0 and bool(self.tail.telemetry)
+    def until_measured(self) -> float:
+        """Steps before the next one that measures: 0 where that is the next one."""
+        return self._until_telemetry if self.tail.telemetry else math.inf
 
     def _report(self, plan: _Plan, last: Last, scale: float) -> Callable[[], Last]:
         """Who says what a measuring step says of itself: adding it up takes as long as a small model's step."""

@@ -263,7 +263,7 @@ class Doctor(doctor.Doctor):
     def _measures(self) -> bool:
         """Whether the next step tells ‖g‖ after clipping: of the one without the other nothing follows."""
         stepper = getattr(self.optimizer, "_stepper", None)
-        return stepper is None or stepper.measures
+        return stepper is None or not stepper.until_measured
 
     def _take_raw(self) -> float:
         return self._unclipped.take() / (1.0 if self.scaler is None else float(self.scaler.get_scale()))
@@ -333,14 +333,15 @@ class Doctor(doctor.Doctor):
         else:
             self._passes.listen(run.count)
         if self._stepper and run.reads and not self._close and not self._unclipped.waits:
-            until = [self._raw_due - run.count, self._next - 1 - run.step, HELD - len(run.waiting)]
+            raw = max(self._raw_due - run.count, self._stepper.until_measured)
+            until = [raw, self._next - 1 - run.step, HELD - len(run.waiting)]
             if unheard >= 0:
                 until.append(unheard)
             if self._eases is not None:
                 until.append(self._eases - run.count)
             if self.probe_every and run.count < PROBED:
                 until.append((self._probed - run.count) % self.probe_every)
-            self._calm = max(0, min(until) - 1)
+            self._calm = int(max(0, min(until) - 1))
 
     def _look_at_passes(self, loss: float) -> None:
         """How many backward passes made this step, and whether their losses were divided."""
