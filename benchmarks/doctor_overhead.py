@@ -117,7 +117,7 @@ def stepped(log: Path, seconds: float) -> tuple[Spent, list[float]]:
         if not observed:
             stepper.tail = observing
 
-    block(True, 24)
+    block(True, 200)
     alone.clear()
     spent = in_turn(block, STEPS["gpt2"], seconds)
     doctor.close()

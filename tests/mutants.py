@@ -289,7 +289,7 @@ MUTANTS = [
     Mutant("a slow step waits for 64 others", OBSERVER, "now >= run.due", "False"),
     Mutant("steps that wait are written twice", "doctor/run.py", "self.waiting, self.due = [],", "self.due ="),
     Mutant("a calm step is not stale", WATCH, "self._calm, self._stale = self._calm - 1, True", "self._calm -= 1"),
-    Mutant("a calm step waits though it is ill", WATCH, "now < run.due and math.isfinite(loss)", "now < run.due"),
+    Mutant("a calm step waits though it is ill", WATCH, "now < run.due and isfinite(loss)", "now < run.due"),
     Mutant("an examination comes late where steps are calm", WATCH, "self._next - 1 - run.step, HELD", "HELD, HELD"),
     Mutant("passes that nobody hears are not counted", PASSES, "self._each * (steps - self._left)", "0"),
     Mutant("a validation that comes late is not listened to", PASSES, "(told or steps < WAITED)", "steps < WAITED"),

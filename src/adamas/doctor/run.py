@@ -70,7 +70,7 @@ class Table:
                 self._held[: self._size] = left
 
 
-@dataclass
+@dataclass(slots=True)
 class Run:
     """All that is known of a run.
 

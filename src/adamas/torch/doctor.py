@@ -3,8 +3,9 @@
 
 import math
 import os
-import time
 from collections.abc import Callable, Mapping
+from math import isfinite
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -284,13 +285,16 @@ class Doctor(doctor.Doctor):
         if batch is not None and self._labels.batches >= BATCHES:
             batch = None  # it has nothing more to tell
         if self._calm and loss is not None and grad_norm is batch is None and not others:
-            # The same as below, in as few words as can be.
-            run, now = self.run, time.monotonic()
-            if now < run.due and math.isfinite(loss):
+            # The same as below, in as few words as can be: whatever is touched here has to come from memory.
+            run, now, groups = self.run, monotonic(), self.optimizer.param_groups
+            if now < run.due and isfinite(loss):
                 self._calm, self._stale = self._calm - 1, True
-                run.count, run.step = run.count + 1, run.step + 1
-                lr, last = rate(self.optimizer.param_groups), self._stepper.untold
-                run.waiting.append((run.step, loss, lr, _NOTHING, last, now - self._begun))
+                run.count += 1
+                run.step = step = run.step + 1
+                lr = groups[0]["lr"]
+                if len(groups) > 1 or type(lr) is not float:
+                    lr = rate(groups)
+                run.waiting.append((step, loss, lr, _NOTHING, self._stepper.untold, now - self._begun))
                 return
         if loss is not None:
             if batch is not None:
