@@ -5,8 +5,7 @@
 
 The small model is an MLP of 8 tensors and 17 k parameters, trained for real on batches that are drawn anew: forward,
 backward, step. Of GPT-2 with its 124 M parameters only the step is timed, on gradients that stay, so that its share is
-not flattered by a forward pass. The first steps, which are looked at more closely, go before: 200 of the one, 24 of the
-other.
+not flattered by a forward pass. The first 200 steps, which are looked at more closely, go before.
 
 Compared are blocks of steps, so that what is done every few steps has its part in them, each with the one before it,
 since a machine's speed changes: the median of these ratios is told, and beside it the ratio of the means, in which
