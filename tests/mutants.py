@@ -280,8 +280,9 @@ MUTANTS = [
         "moved__ * moved__",
     ),
     Mutant("telemetry that the next step writes over", OPTIMIZER, ".copy(), self.table", ", self.table"),
-    Mutant("telemetry of the first span alone", "tail.py", "np.add.reduceat(rows, begins)", "rows[begins]"),
-    Mutant("telemetry of the next tensor", "tail.py", "[members] = sums", "[members] = np.roll(sums, 1, 0)"),
+    Mutant("telemetry of the first span alone", "tail.py", "np.add.reduceat(self.rows, begins)", "self.rows[begins]"),
+    Mutant("telemetry of the next tensor", "tail.py", "= part.each()", "= np.roll(part.each(), 1, 0)"),
+    Mutant("telemetry that overflows warns", "tail.py", 'np.errstate(over="ignore", invalid="ignore")', "lambda f: f"),
     Mutant("the largest gradients added up", "tail.py", "np.maximum.reduceat", "np.add.reduceat"),
     # the doctor
     Mutant("a full disk leaves half a line", JOURNAL, "os.ftruncate(self._file, begun)", "pass"),

@@ -462,7 +462,7 @@ class Stepper:
         assert self.tail.late_switch is not None
         squares = along = 0.0
         for part in plan.parts:
-            *_, own_squares, own_along = part.measured(plan.active).rows.sum(0).tolist()
+            *_, own_squares, own_along = part.measured(plan.active).whole()
             squares += own_squares
             along += own_along * float(self._hyper[part.group].numbers["lr"])
         hyper = self._hyper[0].numbers

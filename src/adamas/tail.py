@@ -155,6 +155,10 @@ def _check(name: str, value: Any, allowed: Callable[[float], bool], words: str) 
         raise InputError(f"Invalid {name} value: {value}: it must be {words}.")
 
 
+#: What has become infinite or NaN is told as such, without a warning beside it.
+_SILENTLY = np.errstate(over="ignore", invalid="ignore")
+
+
 class Measured(NamedTuple):
     """What was measured of parameters that were stepped together.
 
@@ -167,6 +171,21 @@ class Measured(NamedTuple):
     rows: Floats
     owners: Ints
     members: Ints
+
+    @_SILENTLY
+    def whole(self) -> list[float]:
+        """Sums over all of them, as `MEASURES` has them; what stands for `grad_max` means nothing."""
+        return self.rows.sum(0).tolist()
+
+    @_SILENTLY
+    def each(self) -> Floats:
+        """[members, MEASURES]; 0 of a member that has no pieces."""
+        owners = self.owners[: len(self.rows)]
+        begins = np.flatnonzero(np.diff(owners, prepend=-1))
+        measures = np.zeros((len(self.members), len(MEASURES)))
+        measures[owners[begins]] = np.add.reduceat(self.rows, begins)
+        measures[owners[begins], _LARGEST] = np.maximum.reduceat(self.rows[:, _LARGEST], begins)
+        return measures
 
 
 class Telemetry:
@@ -197,7 +216,7 @@ class Telemetry:
 
     @cached_property
     def totals(self) -> tuple[float, float, float]:
-        wholes = [part.rows.sum(0).tolist() for part in self._parts]
+        wholes = [part.whole() for part in self._parts]
         whole = wholes[0] if len(wholes) == 1 else map(sum, zip(*wholes, strict=True))
         grad, _, _, update, param, *_ = whole
         if grad != grad or update != update or param != param:
@@ -244,13 +263,8 @@ class Telemetry:
     def _measures(self) -> Floats:
         """[parameters, MEASURES]"""
         measures = np.full((len(self._sizes), len(MEASURES)), math.nan)
-        for rows, owners, members in self._parts:
-            owners = owners[: len(rows)]
-            begins = np.flatnonzero(np.diff(owners, prepend=-1))
-            sums = np.zeros((len(members), len(MEASURES)))
-            sums[owners[begins]] = np.add.reduceat(rows, begins)
-            sums[owners[begins], _LARGEST] = np.maximum.reduceat(rows[:, _LARGEST], begins)
-            measures[members] = sums
+        for part in self._parts:
+            measures[part.members] = part.each()
         return measures
 
 

@@ -391,6 +391,14 @@ def test_telemetry_of_nothing_finite_says_so() -> None:
     assert opt.last.telemetry.eps_share[0] == 0  # SGD has no ε
 
 
+def test_telemetry_of_what_is_too_large_for_a_sum_is_infinite_and_warns_of_nothing() -> None:
+    params = [np.zeros(3), np.zeros(3), np.zeros(40_000)]  # of the last, each piece has a sum, but not all together
+    opt = adamas.numpy.SGD(params, telemetry=True)
+    opt.step([np.full(3, 7e153), np.full(3, 7e153), np.full(40_000, 1e152)])
+    assert opt.last.telemetry.totals[0] == math.inf
+    assert np.allclose(opt.last.telemetry.grad_norm, [math.sqrt(3) * 7e153, math.sqrt(3) * 7e153, math.inf])
+
+
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
