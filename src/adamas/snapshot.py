@@ -9,13 +9,13 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from adamas.checkpoint import GlobalRandom
 from adamas.errors import InputError, in_one_line
-from adamas.state import State
+from adamas.state import peek
 
 DEEP = 4
 """How far to look into a loader's samplers and data sets for what they draw from."""
@@ -175,7 +175,7 @@ class Snapshot:
     def _container(self, thing: Any) -> None:
         if isinstance(thing, dict):
             self._items(thing)
-            values = list(_peek(thing).values())
+            values = list(peek(thing).values())
         else:
             values = list(thing)
             if not isinstance(thing, tuple):
@@ -184,11 +184,11 @@ class Snapshot:
             self._look(value)
 
     def _items(self, thing: Any) -> None:
-        kept = dict(_peek(thing))
+        kept = dict(peek(thing))
         keys = list(map(id, kept))
 
         def undo() -> None:
-            now = _peek(thing)
+            now = peek(thing)
             if list(map(id, now)) != keys or any(now[key] is not value for key, value in kept.items()):
                 thing.clear()
                 thing.update(kept)
@@ -221,11 +221,6 @@ class Snapshot:
             get, put = thing.get_state, thing.set_state
         kept = copy.deepcopy(get())
         self._add(kind, lambda: put(copy.deepcopy(kept)))
-
-
-def _peek(thing: dict[Any, Any]) -> Any:
-    """What is in a dict, not counted as seen where it is an optimizer's state."""
-    return thing.peek() if isinstance(thing, State) else cast(Any, thing)
 
 
 def _lies(tensor: Any) -> tuple[Any, ...]:

@@ -58,6 +58,11 @@ class State(dict[str, Any]):
         return dict, (), None, None, iter(self.items())
 
 
+def peek(state: Any) -> Any:
+    """What is in a dict, not counted as seen where it is an optimizer's state."""
+    return state.peek() if isinstance(state, State) else state
+
+
 class States(defaultdict[Hashable, Any]):
     """The states of all parameters, whose changes are noted in the same way."""
 

@@ -71,7 +71,6 @@ class Doctor:
         self._given = dict(settings or {})
         self._diagnosis = Diagnosis(KINDS)
         self._next, self._stale = OFTEN, False
-        self._calm = 0  # steps that have nothing to do but to wait
         self._broken = 0  # steps that were not finite at the last examination
         self._say = say
         trackers = cast(Sequence[Any], to) if isinstance(to, list | tuple) else [] if to is None else [to]

@@ -86,7 +86,7 @@ class Run:
         reads: makes the numbers of a step, as `COLUMNS` has them, of what was added; None: it was them.
         taken: is given the numbers of steps, before they go into the history. If it raises, they wait on.
         waiting: steps that wait to be taken in.
-        due: when the first of them has waited long enough, on the clock of `time.monotonic`.
+        due: when they have waited long enough, on the clock of `time.monotonic`.
     """
 
     setup: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -18,11 +18,12 @@ from adamas.doctor.run import HELD, median
 from adamas.errors import InputTypeError
 from adamas.hyperparameters import whole
 from adamas.schedules import Schedule
+from adamas.state import peek
 from adamas.torch.activations import Activations
 from adamas.torch.batches import Labels, tensors_in
 from adamas.torch.passes import BATCHES, PROBED, Passes
 from adamas.torch.roles import NORMS, roles
-from adamas.torch.samples import Samples, peek, some
+from adamas.torch.samples import Samples, some
 from adamas.torch.unclipped import Unclipped
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Doctor(doctor.Doctor):
         self._raw_due = OFTEN  # steps after which ‖g‖ before clipping is looked at next
         self._scale = math.nan  # of the loss, at the last step
         self._activations = Activations()
+        self._calm = 0  # steps that have nothing to do but to wait
         self._close = True  # whether the passes of the next step are looked at more closely
         self._leaving: Any = None  # the hook at the end of such a pass
         self._backwards = 0

@@ -10,8 +10,8 @@ from adamas.torch.batches import Inputs, first_in
 #: Batches whose inputs are looked at, from the first on: of the training and of evaluations.
 BATCHES, EVALUATED = 100, 20
 
-#: Steps up to which all passes are listened to; validations that are, later; and steps after which the first of these
-#: is no longer waited for: when it comes, the next one is listened to.
+#: Steps up to which all passes are listened to, and activations looked at at intervals; validations that are listened
+#: to later; and steps after which the first of these is no longer waited for: when it comes, the next one is heard.
 PROBED, HEARD, WAITED = 200, 2, 1000
 
 _DROPS = (nn.modules.dropout._DropoutNd,)  # pyright: ignore[reportPrivateUsage]
@@ -36,10 +36,10 @@ class Passes:
         self._model, self._entered = model, entered
         self._hook: Any = None
         self._due: float = 1  # the pass in training whose batch is looked at next
-        self._first: tuple[int, int] | None = None  # passes and steps when the first step was seen
+        self._first = 0, 0  # passes and steps when the first step was seen
         self._each = 0  # passes that a step has while nobody listens
         self._left = 0  # steps when that began
-        self._evaluations = self._validations = 0
+        self._validations = 0
         self._mode = ""  # what was at work in an evaluation in training mode
         self.listen(0)
 
@@ -70,7 +70,7 @@ class Passes:
         if steps < PROBED or (told < HEARD and (told or steps < WAITED)):
             return -1
         if self._hook is not None:
-            passes, first = self._first or (0, 0)
+            passes, first = self._first
             self._each, rest = divmod(self.made - passes, max(1, steps - first))
             if rest:  # how many there will be is not known
                 return -1
@@ -79,8 +79,7 @@ class Passes:
 
     def validated(self) -> str:
         """A validation has been told: what was at work in it that should not have been, "" where nothing is known."""
-        mode, self._mode = self._mode if self._evaluations else "", ""
-        self._evaluations = 0
+        mode, self._mode = self._mode, ""
         self._validations += 1
         return mode
 
@@ -107,7 +106,6 @@ class Passes:
         self._due = self.made + 1 if self.inputs.batches < BATCHES else self.inputs.next
 
     def _evaluates(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        self._evaluations += 1
         if module.training and not self._mode:
             self._mode = _at_work(module)
         if self.evaluated.batches < EVALUATED:

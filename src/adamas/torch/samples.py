@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from adamas.doctor.run import TENSORS
-from adamas.state import State
 from adamas.torch.unclipped import norm
 
 #: Elements of a tensor that are looked at: every so many-th of them.
@@ -84,11 +83,6 @@ def some(a: Tensor) -> Tensor:
     if a.numel() <= ELEMENTS:
         return a.reshape(-1)
     return a.reshape(-1)[:: a.numel() // ELEMENTS] if a.is_contiguous() else a[0].reshape(-1)
-
-
-def peek(state: Any) -> Mapping[str, Any]:
-    """A parameter's state, as it is."""
-    return state.peek() if isinstance(state, State) else state
 
 
 def _under_eps(state: Mapping[str, Any], group: Mapping[str, Any], eps: float) -> float:
