@@ -6,8 +6,8 @@
 same shapes, as in the rounds of `adamas bench`. Each phase is timed inside the step, by a clock that costs some tenths
 of a microsecond each time; so the phases add up to a little more than a step takes.
 
-*Look* reads each tensor's objects in memory; *kernels* read and write the numbers, that of the norm included;
-*versions* is torch's own call that tells autograd of changes: what no step can do without, all of it compiled. *Norm*
+*Look* reads each tensor's objects in memory, and the counts; *kernels* read and write the numbers, that of the norm
+included; *settle* writes the counts, and tells autograd of changes: what no step can do without, all compiled. *Norm*
 is what Python does about it; *coefficients* and *the rest* are Python too, the same for any number of tensors.
 """
 
@@ -28,7 +28,7 @@ from adamas.bench.workloads import workload
 from adamas.engine import Task
 from adamas.optimizer import Stepper
 
-PHASES = ("look", "norm", "coefficients", "kernels", "versions", "the rest")
+PHASES = ("look", "norm", "coefficients", "kernels", "settle", "the rest")
 
 
 def clocked(spent: dict[str, float], phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ def measure(name: str, tail: bool, cold: bool, rounds: int) -> dict[str, float]:
         (Stepper, "_look_first", "norm"),
         (Stepper, "_prepare", "coefficients"),
         (Task, "run", "kernels"),
-        (arrays, "changed", "versions"),
+        (arrays, "settle", "settle"),
     ]
     before = [(owner, attribute, getattr(owner, attribute)) for owner, attribute, _ in places]
     measured: dict[str, list[float]] = defaultdict(list)

@@ -241,7 +241,7 @@ MUTANTS = [
         OPTIMIZER,
         "                    if told.skipped:\n                        return\n",
         "                    if told.skipped:\n"
-        "                        self._scatter(*plan.write)\n"
+        "                        self.arrays.settle(params, plan.active, plan.sight)\n"
         "                        return\n",
     ),
     Mutant("a scaled step does not look", "numpy.py", "False if grad_scale is None else None", "False"),
@@ -432,20 +432,21 @@ MUTANTS = [
     Mutant(
         "the count saturates at 256, as in bfloat16",
         "addresses.py",
-        "value = load_float64(load_int64(addresses + 8 * i)) + (1.0 if i < n else 0.0)",
-        "value = min(load_float64(load_int64(addresses + 8 * i)) + (1.0 if i < n else 0.0), 256.0)",
+        "counts[i] = load_float64(places[i]) + (1.0 if i < n else 0.0)",
+        "counts[i] = min(load_float64(places[i]) + (1.0 if i < n else 0.0), 256.0)",
     ),
     Mutant(
         "the counts are not written",
         "addresses.py",
-        "store_float64(load_int64(addresses + 8 * i), load_float64(values + 8 * i))",
-        "store_float64(values + 8 * i, load_float64(values + 8 * i))",
+        "store_float64(places[i], counts[i])",
+        "store_float64(sight[COUNTS] + 8 * i, counts[i])",
     ),
+    Mutant("all have come equally far", "addresses.py", "            same = 1\n", "            same = 2\n"),
     Mutant(
         "stale addresses of parameters",
         OPTIMIZER,
-        "return not self.arrays.look(params, grads, plan.sight) and",
-        "return self.arrays.look(params, grads, plan.sight) >= 0 and",
+        "return self.arrays.look(params, grads, plan.sight)",
+        "return self.arrays.look(params, grads, plan.sight) or 2",
     ),
     Mutant(
         "changes that autograd does not hear of",
@@ -554,8 +555,9 @@ MUTANTS = [
     Mutant(
         "counts are written before the kernels have run",
         OPTIMIZER,
-        "        unbroken(partial(self._commit, plan, works, results,",
-        "        self._scatter(*plan.write)\n        unbroken(partial(self._commit, plan, works, results,",
+        "        unbroken(self._commit, plan, works, results,",
+        "        self.arrays.settle(params, plan.active, plan.sight)\n"
+        "        unbroken(self._commit, plan, works, results,",
     ),
     Mutant(
         "no thread, no step",

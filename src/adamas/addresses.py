@@ -113,17 +113,41 @@ def remember(hints, i, api, param, body, notes, grad):
     hints[k + 10] = load_int64(grad + api[STORAGE])
 
 
+# The words at the place of an `adamas.arrays.Sight`.
+PARAMS, FACES, GRADIENTS, HINTED, CHANGES, SCALARS, ROWS, COLUMNS, COUNTS, WORDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+
+
+@njit("int64(int64[:])", cache=CACHE)
+def count(sight):
+    """Read the counts and scalar states, with one step more; 2 where they are the same of all parameters, else 1."""
+    n, size = sight[COLUMNS], sight[ROWS] * sight[COLUMNS]
+    places, counts = int64_array(sight[SCALARS], size), float64_array(sight[COUNTS], size)
+    same = 2
+    for i in range(size):
+        counts[i] = load_float64(places[i]) + (1.0 if i < n else 0.0)
+        if counts[i] != counts[i - i % n]:
+            same = 1
+    return same
+
+
+@cfunc("int64(int64)", cache=CACHE)
+def advance(sight):
+    return count(int64_array(sight, WORDS))
+
+
 # These two hold the GIL: they read Python's objects and call its C API.
 
 
-@cfunc("int64(int64, int64, int64, int64, int64, int64, int64)", cache=CACHE)
-def look(params, n, api_, faces_, gradients_, hints_, versions_):
+@cfunc("int64(int64, int64, int64)", cache=CACHE)
+def look(params, api_, sight_):
     """Bring faces[:, i] up to date: identity, address and fingerprint of a parameter, fingerprint of its gradient;
     and gradients[i], the gradient's address; and versions[i], where the parameter's changes are counted, 0 where that
-    is not known or it will not be changed. Returns how many parameters have changed their face."""
+    is not known or it will not be changed. Returns 0 where any face has changed, else what `count` says."""
     api, tensor = int64_array(api_, SIZES + ENTRIES), int64_array(api_ + 96, 8)
-    faces, gradients = int64_array(faces_, 4 * n), int64_array(gradients_, n)
-    hints, versions = int64_array(hints_, HINTS * n), int64_array(versions_, n)
+    sight = int64_array(sight_, WORDS)
+    n = sight[PARAMS]
+    faces, gradients = int64_array(sight[FACES], 4 * n), int64_array(sight[GRADIENTS], n)
+    hints, versions = int64_array(sight[HINTED], HINTS * n), int64_array(sight[CHANGES], n)
     for i in range(min(AHEAD, n)):
         ask(hints, i)
     changed = 0
@@ -162,16 +186,24 @@ def look(params, n, api_, faces_, gradients_, hints_, versions_):
         ):
             faces[i], faces[n + i], faces[2 * n + i], faces[3 * n + i] = param, address, mark, grad_mark
             changed += 1
-    return changed
+    return 0 if changed else count(sight)
 
 
-@cfunc("int64(int64, int64)", cache=CACHE)
-def age(versions_, n):
-    """Count one change more of each parameter that tells where its changes are counted; returns how many do."""
-    versions, told = int64_array(versions_, n), 0
-    for i in range(n):
+@cfunc("int64(int64)", cache=CACHE)
+def settle(sight_):
+    """Write the counts and scalar states to where they belong, and count one change more of each parameter that tells
+    where its changes are counted; returns how many do.
+
+    The count is not an atomic one: whoever counts at the same time has changed the parameter in the midst of a step."""
+    sight = int64_array(sight_, WORDS)
+    size = sight[ROWS] * sight[COLUMNS]
+    places, counts = int64_array(sight[SCALARS], size), float64_array(sight[COUNTS], size)
+    for i in range(size):
+        store_float64(places[i], counts[i])
+    versions, told = int64_array(sight[CHANGES], sight[PARAMS]), 0
+    for i in range(versions.size):
         if versions[i] != 0:
-            fetch_add_int32(versions[i], 1)
+            int32_array(versions[i], 1)[0] += 1
             told += 1
     return told
 
@@ -192,20 +224,6 @@ def describe(objects, n, api_, out_):
     return 0
 
 
-@cfunc("int64(int64, int64, int64, int64)", cache=CACHE)
-def advance(addresses, rows, n, values):
-    """Read float64 numbers into values [rows, n] and add 1 to those of the first row.
-
-    Returns whether all columns are the same."""
-    same = 1
-    for i in range(rows * n):
-        value = load_float64(load_int64(addresses + 8 * i)) + (1.0 if i < n else 0.0)
-        store_float64(values + 8 * i, value)
-        if value != load_float64(values + 8 * (i - i % n)):
-            same = 0
-    return same
-
-
 @cfunc("int64(int64, int64, int64)", cache=CACHE)
 def total(values, n, sum_):
     """Add up n float64 numbers."""
@@ -214,14 +232,6 @@ def total(values, n, sum_):
     for i in range(n):
         whole += numbers[i]
     store_float64(sum_, whole)
-    return 0
-
-
-@cfunc("int64(int64, int64, int64)", cache=CACHE)
-def scatter(addresses, n, values):
-    """Write n float64 numbers to where they belong."""
-    for i in range(n):
-        store_float64(load_int64(addresses + 8 * i), load_float64(values + 8 * i))
     return 0
 
 

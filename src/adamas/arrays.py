@@ -180,22 +180,34 @@ class Sight:
         gradients: [params]: the gradients' addresses, which may change from step to step.
         hints: [params, 16]: where memory lay at the last step, to ask for it early; see `adamas.addresses`.
         versions: [params]: where the counts of a parameter's changes lie, 0 where they are not to be read in memory.
-        places: the addresses of the four.
+        scalars: [scalars, active]: where the counts and scalar states lie of the parameters that have a gradient.
+        counts: [scalars, active], float64: what they were, with one step more.
+        first: those of the first parameter; of all, where all have come equally far.
+        place: where the sizes and addresses of all these lie.
     """
 
-    def __init__(self, count: int, gradients: Ints | None = None) -> None:
+    def __init__(self, count: int, scalars: Ints, gradients: Ints | None = None) -> None:
         self.faces = np.zeros((4, count), np.int64)
         self.gradients = np.zeros(count, np.int64) if gradients is None else gradients
         self.hints = np.zeros((count, 16), np.int64)
         self.versions = np.zeros(count, np.int64)
-        self.places = tuple(place(array) for array in (self.faces, self.gradients, self.hints, self.versions))
+        self.scalars = np.ascontiguousarray(scalars)
+        self.counts = np.zeros(scalars.shape)
+        self.first = self.counts[:, :1].reshape(-1).data
+        lying = (self.faces, self.gradients, self.hints, self.versions, self.scalars)
+        self._words = np.array([count, *map(place, lying), *scalars.shape, place(self.counts)], np.int64)
+        self.place = place(self._words)
 
 
 class Arrays(Protocol):
     """What a front's kind of array can do; the only thing that differs between fronts in a step."""
 
     def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
-        """Bring a sight of the parameters (a list) up to date, and count those for which it has changed."""
+        """Bring a sight of the parameters (a list) up to date.
+
+        Returns:
+            0 where it has changed for any of them; else 2 where all have come equally far, and 1 where not.
+        """
         ...
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
@@ -304,8 +316,8 @@ class Arrays(Protocol):
         """Σg² of a gradient whose step is eager, in float64; of one that is sharded, over all shards."""
         ...
 
-    def changed(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
-        """The memory of those of the parameters that are active was written to, as they were just seen."""
+    def settle(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
+        """Write the counts, and let it be known that the memory of the active parameters was written to."""
         ...
 
     @property

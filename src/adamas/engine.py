@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -197,6 +198,7 @@ class Task:
         self._place = ctypes.addressof(self._words)
         self._sum, self._add = ctypes.c_double(), helper("total", 3)
         self._sum_place = ctypes.addressof(self._sum)
+        self._lines: tuple[int, int] | None = None
         self._done = True
 
     def total(self) -> float:
@@ -207,7 +209,9 @@ class Task:
     def begin(self) -> None:
         """All spans are to be worked through by the next `run`."""
         self._words[0], self._words[1] = 0, self._table.used
-        self._words[6], self._words[8] = self._table.lines
+        if self._lines is not self._table.lines:
+            self._lines = self._table.lines
+            self._words[6], self._words[8] = self._lines
         self._done = False
 
     def run(self, crew: Crew) -> None:
@@ -276,10 +280,10 @@ class Table:
         self.used = len(tensor)
         self.elements = self._whole = int(length.sum())
         self.changes = 0
+        self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self.scalars = np.empty((0, len(sizes)), np.int64)
         self.arguments: Sequence[Any] = ()
         self._have(1, width, dtype)
-        self._pack = struct.Struct(f"{width}{'f' if dtype == 'float32' else 'd'}")
         self._rows = 0
 
     def limit(self, tensors: int) -> None:
@@ -298,10 +302,11 @@ class Table:
     def _have(self, lines: int, width: int, dtype: Any) -> None:
         self.coefficients, self.keys = np.zeros((lines, width), dtype), np.zeros(lines, np.int64)
         self.lines = place(self.coefficients), place(self.keys)
-        self._coefficients, self._keys = self.coefficients.data, self.keys.data
+        self._set = partial(self._pack.pack_into, self.coefficients.data)
 
-    def use(self, lines: Sequence[Sequence[float]], rows: Ints | None, keys: Sequence[int]) -> None:
-        """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one)."""
+    def use(self, lines: Sequence[Sequence[float]], rows: Ints | None, keys: Sequence[int] | None) -> None:
+        """Set the coefficients of the next run, and the line that each tensor takes (None: all the only one); and what
+        tells its noise from another's (None: it draws none)."""
         if len(lines) != self._rows:
             self._have(len(lines), self.coefficients.shape[1], self.coefficients.dtype)
         if rows is not None or self._rows != 1:
@@ -310,10 +315,11 @@ class Table:
                 self.spans[:, 3] = lines_of
                 self.changes += 1
         self._rows = len(lines)
+        if keys is not None:
+            self.keys[:] = keys
         for k, line in enumerate(lines):
-            self._keys[k] = keys[k]
             try:
-                self._pack.pack_into(self._coefficients, k * self._pack.size, *line)
+                self._set(k * self._pack.size, *line)
             except OverflowError:  # beyond float32: infinite
                 with np.errstate(over="ignore"):
                     self.coefficients[k] = line
@@ -323,16 +329,17 @@ class Table:
 ATTEMPTS = 4
 
 
-def unbroken(work: Callable[[], None]) -> None:
+def unbroken(work: Callable[..., None], *args: Any) -> None:
     """Do the work, and raise what came between only when it is done: Ctrl-C, what a signal's handler raised.
 
     Args:
         work: is begun again after an interruption, and so must go on where it was, or not mind to be repeated.
+        args: what it takes.
     """
     interruption: BaseException | None = None
     for _ in range(ATTEMPTS):
         try:
-            work()
+            work(*args)
             break
         except BaseException as error:
             interruption = error

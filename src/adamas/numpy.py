@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adamas import late_switch
+from adamas.addresses import helper
 from adamas.arrays import SPARSE, Form, Named, Rows, Sight, sharing
 from adamas.engine import POOL, PROCESSOR, Crew, Engine, Ints, unbroken
 from adamas.errors import InputError, InputTypeError
@@ -54,9 +55,9 @@ class _Arrays:
         for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
             now[:3, i] = id(param), *_face(param)
             sight.gradients[i], now[3, i] = (0, 0) if grad is None else _face(grad)
-        changed = int((now != sight.faces).any(axis=0).sum())
+        changed = not np.array_equal(now, sight.faces)
         sight.faces[:] = now
-        return changed
+        return 0 if changed else helper("advance", 1)(sight.place)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         return np.array([_face(array) for array in arrays], np.int64).reshape(-1, 2).T
@@ -148,8 +149,8 @@ class _Arrays:
     def squares(self, array: Any) -> float:
         raise NotImplementedError  # and this is asked of them alone
 
-    def changed(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
-        pass
+    def settle(self, params: Sequence[Any], active: Ints, sight: Sight) -> None:
+        helper("settle", 1)(sight.place)
 
     @property
     def crew(self) -> Crew:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from numbers import Real
 from operator import itemgetter
 from typing import Any
@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamas import hyperparameters, rows
-from adamas.addresses import helper
 from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
 from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
@@ -231,11 +230,9 @@ class _Plan:
     described: Ints
     changes: object
     states: States
-    groups: list[tuple[int, Kernel]]  # how many parameters each has, and the kernel that its hyperparameters ask for
+    groups: list[tuple[_Hyper, int, Kernel]]  # of each how many parameters it has, and the kernel that it asks for
     sizes: NDArray[np.float64]  # numbers in each parameter that has a gradient
     active: Ints  # positions of the parameters that have a gradient
-    scalars: Ints  # [scalars, active]: addresses of counts and scalar states
-    counts: NDArray[np.float64]  # [scalars, active]: their values
     parts: list[_Part]
     pins: object
     fresh: list[tuple[Hashable, dict[str, Any]]]  # what states lack, made but not yet attached
@@ -245,11 +242,7 @@ class _Plan:
 
     def __post_init__(self) -> None:
         self.works = _Works(self.parts)
-        scalars, counts = int(self.scalars.ctypes.data), int(self.counts.ctypes.data)
-        #: What the helpers take that read and write the counts and scalar states.
-        self.read, self.write = (scalars, *self.scalars.shape, counts), (scalars, self.counts.size, counts)
-        #: Those of the first parameter; of all, where all have come equally far.
-        self.first = self.counts[:, 0] if len(self.active) else self.counts
+        self.counts = self.sight.counts
         #: Whether nothing is fetched before the kernels and nothing brought back after them.
         self.direct = not any(
             part.table is None or part.indices is not None or part.touched or part.staged or part.staged_gradients
@@ -292,7 +285,6 @@ class Stepper:
         self._until_telemetry = 0  # steps
         self._lent = False  # whether the parameters hold their averages
         self.scalars = ("step", *rule.source.scalars)
-        self._advance, self._scatter = helper("advance", 4), helper("scatter", 3)
         self._hyper: list[_Hyper] = []
         self._plan: _Plan | None = None
         self._captured: list[_Plan] = []  # whose memory is read and written whenever a captured step is made again
@@ -341,17 +333,18 @@ class Stepper:
             return
         scaled = grad_scale is not None
         plan, self._plan = self._plan, None  # kept only if the step comes to its end, or it might hold half of one
-        if plan is None or not self._holds(plan, groups, scaled, kept, states, params, grads):
+        seen = 0 if plan is None else self._holds(plan, groups, scaled, kept, states, params, grads)
+        if plan is None or not seen:
             plan = self._make(groups, self._kernels(groups, scaled, kept), states, keys, params, grads, kept)
+            seen = self.arrays.look(params, grads, plan.sight)
         self.untold = SILENT
         if len(plan.active):
-            together = plan.keeper is None and self._advance(*plan.read)
             if plan.begins and self._only_looks(plan, grads):
-                plan.counts[0] = 0
-                unbroken(partial(self._commit, plan, [], [], groups, states, params, grads))
+                plan.counts[:1] = 0
+                unbroken(self._commit, plan, [], [], groups, states, params, grads)
             else:
                 scale = 1.0 if grad_scale is None else grad_scale
-                self._move(plan, bool(together), groups, states, params, grads, scale, found_inf)
+                self._move(plan, seen == 2, groups, states, params, grads, scale, found_inf)
         self._plan = plan
 
     def _move(
@@ -389,7 +382,7 @@ class Stepper:
             self._until_telemetry = (self.tail.telemetry if reported else self._until_telemetry) - 1
         for work in works:
             work.begin()
-        unbroken(partial(self._commit, plan, works, results, groups, states, params, grads, known))
+        unbroken(self._commit, plan, works, results, groups, states, params, grads, known)
         if reported:
             last = self.last
             if last.skipped:  # which the device has found
@@ -430,11 +423,9 @@ class Stepper:
             self._bring_back(plan, grads)
         for result in results:
             self.arrays.store(*result)
-        if plan.keeper is None:
-            self._scatter(*plan.write)
         if works and self.also is not None:
             self.also()
-        self.arrays.changed(params, plan.active, plan.sight)
+        self.arrays.settle(params, plan.active, plan.sight)
         if known is not None:
             self._watch(plan, known, groups, states)
 
@@ -509,17 +500,18 @@ class Stepper:
         states: States,
         params: Sequence[Any],
         grads: Sequence[Any],
-    ) -> bool:
+    ) -> int:
+        """0 where the plan does not hold any more, else what `adamas.arrays.Arrays.look` says."""
         if plan.changes is not State.changes or plan.states is not states or len(groups) != len(plan.groups):
-            return False
+            return 0
         if plan.kept != kept:
-            return False
-        for group, hyper, (length, kernel) in zip(groups, self._hyper, plan.groups, strict=False):
+            return 0
+        for group, (hyper, length, kernel) in zip(groups, plan.groups, strict=True):
             if hyper.read(group, scaled, kept) is not kernel or len(group["params"]) != length:
-                return False
-        return not self.arrays.look(params, grads, plan.sight) and (
-            not plan.shown or np.array_equal(plan.described, self.arrays.describe(plan.shown))
-        )
+                return 0
+        if plan.shown and not np.array_equal(plan.described, self.arrays.describe(plan.shown)):
+            return 0
+        return self.arrays.look(params, grads, plan.sight)
 
     @contextmanager
     def averaged(self, states: States, keys: Sequence[Hashable], params: Sequence[Any]) -> Generator[None]:
@@ -545,7 +537,7 @@ class Stepper:
                 self.arrays.copy(average, p)
             yield
         finally:
-            unbroken(lambda: self._restore(kept))
+            unbroken(self._restore, kept)
 
     @property
     def lent(self) -> bool:
@@ -593,7 +585,7 @@ class Stepper:
         for work in works:
             work.begin()
         for work in works:  # unbroken, or threads might be left at work on memory that goes
-            unbroken(partial(work.run, self.arrays.crew))
+            unbroken(work.run, self.arrays.crew)
         if told is not None:
             return lambda: Last(*told())
         total = 0.0
@@ -684,7 +676,7 @@ class Stepper:
         of coefficients.
         """
         eager: list[tuple[Sequence[Any], Sequence[Any], Mapping[str, Any]]] = []
-        columns, rows = [plan.first.tolist()], None
+        columns, rows = [plan.sight.first.tolist()], None
         for part in plan.parts:
             if part.table is None:
                 eager += self._compute(plan, part, groups[part.group], params, grads, factor, measured)
@@ -694,7 +686,6 @@ class Stepper:
                 columns, rows = unique.T.tolist(), rows.reshape(-1)  # NumPy 2.0 keeps an axis
             lines: list[tuple[float, ...]] = []
             carried: list[tuple[float, ...]] = []
-            keys: list[int] = []
             hyper = self._hyper[part.group].numbers
             for column in columns:
                 arguments = part.arguments(column, hyper, factor)
@@ -704,7 +695,7 @@ class Stepper:
                     raise self._uncomputable(part, arguments, error) from None
                 lines.append(line)
                 carried.append(scalars)
-                keys.append(key_of(int(column[0])))
+            keys = [key_of(int(column[0])) for column in columns] if part.kinds else None
             part.table.use(lines, rows, keys)
             if len(plan.counts) > 1:
                 new = np.array(carried).T
@@ -817,7 +808,9 @@ class Stepper:
             parts.append(part)
 
         alone = parts[0].table if parts and parts[0].indices is None else None
-        sight = Sight(len(params), None if alone is None else alone.addresses[0])
+        places = np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars])
+        read = places if keeper is None else places[:0]
+        sight = Sight(len(params), read, None if alone is None else alone.addresses[0])
         arrays.look(params, grads, sight)
         for part in parts:
             if part.table is not None:
@@ -827,7 +820,6 @@ class Stepper:
         shown = [
             array for i, state in zip(active, held, strict=True) if _seen(states, keys[i]) for array in state.values()
         ]
-        places = np.stack([arrays.describe([state[name] for state in held])[0] for name in self.scalars])
         for part in parts:
             if keeper is not None and part.table is not None:
                 part.table.keep(places[:, part.members])
@@ -837,11 +829,9 @@ class Stepper:
             described=arrays.describe(shown),
             changes=State.changes,
             states=states,
-            groups=[(len(group["params"]), kernel) for group, kernel in zip(groups, kernels, strict=True)],
+            groups=[(h, len(g["params"]), k) for h, g, k in zip(self._hyper, groups, kernels, strict=False)],
             sizes=np.array([forms[i][1].size if i in forms else 0 for i in range(len(params))], np.float64),
             active=np.array(active, np.int64),
-            scalars=places,
-            counts=np.empty((len(self.scalars), len(active))),
             parts=parts,
             pins=arrays.pin([*params, *shown]),
             fresh=[(keys[i], more) for i, more in zip(active, missing, strict=True) if more],

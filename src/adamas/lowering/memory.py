@@ -28,6 +28,7 @@ def _array_at(dtype: types.Type) -> Any:
 float32_array = _array_at(types.float32)
 float64_array = _array_at(types.float64)
 int64_array = _array_at(types.int64)
+int32_array = _array_at(types.int32)
 int16_array = _array_at(types.int16)
 uint16_array = _array_at(types.uint16)
 uint8_array = _array_at(types.uint8)
@@ -155,25 +156,15 @@ def apart(typing_context: Any) -> Any:
     return types.void(), code
 
 
-def _fetch_add(width: int) -> Any:
-    @intrinsic
-    def fetch_add(typing_context: Any, address: Any, value: Any) -> Any:
-        """Add to an integer in memory, atomically; what was there before."""
+@intrinsic
+def fetch_add(typing_context: Any, address: Any, value: Any) -> Any:
+    """Add to an integer in memory, atomically; what was there before."""
 
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word = ir.IntType(width)
-            pointer, value = builder.inttoptr(args[0], word.as_pointer()), args[1]
-            value = builder.trunc(value, word) if width < 64 else value
-            before = builder.atomic_rmw("add", pointer, value, "monotonic")
-            return builder.sext(before, ir.IntType(64)) if width < 64 else before
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "monotonic")
 
-        return types.int64(types.int64, types.int64), code
-
-    return fetch_add
-
-
-fetch_add = _fetch_add(64)
-fetch_add_int32 = _fetch_add(32)
+    return types.int64(types.int64, types.int64), code
 
 
 def _call(operands: int) -> Any:

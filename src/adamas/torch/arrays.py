@@ -116,11 +116,11 @@ class TorchArrays:
     def __init__(self) -> None:
         self._api = _api()
         self._place = int(self._api.ctypes.data)
-        self._look, self._age, self._describe = helper("look", 7), helper("age", 2), helper("describe", 4)
+        self._look, self._settle, self._describe = helper("look", 3), helper("settle", 1), helper("describe", 4)
         self.crew: Crew = _OpenMP()
 
     def look(self, params: Sequence[Any], grads: Sequence[Any], sight: Sight) -> int:
-        return self._look(id(params), len(params), self._place, *sight.places)
+        return self._look(id(params), self._place, sight.place)
 
     def describe(self, arrays: Sequence[Any]) -> Ints:
         arrays = list(arrays)
@@ -303,8 +303,8 @@ class TorchArrays:
             _of_all(_products(step.detach(), seen.detach()), lambda x: x.sum(dtype=_widest(x))),
         )
 
-    def changed(self, params: Sequence[Tensor], active: Ints, sight: Sight) -> None:
-        if self._age(sight.places[3], len(params)) < len(active):
+    def settle(self, params: Sequence[Tensor], active: Ints, sight: Sight) -> None:
+        if self._settle(sight.place) < len(active):
             rest = [params[i] for i in active if not sight.versions[i]]
             # what was made in inference mode has no version
             torch.autograd.graph.increment_version([p for p in rest if not p.is_inference()])

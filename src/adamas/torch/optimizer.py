@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import torch
 import torch.optim.optimizer as torch_optimizer
 from torch import Tensor
+from torch.autograd import profiler
+from torch.compiler import is_dynamo_compiling
 
 from adamas import late_switch
 from adamas.errors import InputError, InputTypeError, misspelt
@@ -138,14 +140,14 @@ class Optimizer(torch.optim.Optimizer):
         Raises:
             InputError: where a gradient or state does not fit its parameter; nothing is changed.
         """
-        if torch.compiler.is_dynamo_compiling():
+        if is_dynamo_compiling():
             return self._uncompiled(closure)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
             or torch_optimizer._global_optimizer_pre_hooks
             or torch_optimizer._global_optimizer_post_hooks
-            or torch.autograd.profiler._is_profiler_enabled
+            or profiler._is_profiler_enabled
         ):
             return self._watched() if closure is None else self._watched(closure)  # hooks see the arguments
         return self._step(closure)
