@@ -122,10 +122,10 @@ def prefetch(typing_context: Any, address: Any) -> Any:
 
 
 @register_jitable
-def ask_for(array: Any, first: int, count: int) -> None:
-    """Prefetch so many elements of an array; they may lie behind its end."""
-    for line in range(0, count * array.itemsize, 64):
-        prefetch(array.ctypes.data + first * array.itemsize + line)  # pyright: ignore[reportCallIssue]
+def ask_for(address: int, size: int) -> None:
+    """Prefetch so many bytes; nothing need lie there."""
+    for line in range(0, size, 64):
+        prefetch(address + line)  # pyright: ignore[reportCallIssue]
 
 
 @intrinsic

@@ -64,7 +64,7 @@ def render(program: Program, dtype: str, measured: bool = False, kinds: Kinds = 
             "from adamas.lowering.words import maximum, minimum, power, sign, sqrt, square, where",
             *(["from adamas.lowering.packing import *"] if kept else []),
         ],
-        _span(program, measured, kept),
+        _span(program, dtype, measured, kept),
         [*views, f"span({', '.join(given)}, row)"],
         rows,
     )
@@ -103,7 +103,7 @@ def _given(program: Program, measured: bool, kept: Mapping[str, str]) -> list[st
     ]
 
 
-def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str]:
+def _span(program: Program, dtype: str, measured: bool, kept: Mapping[str, str]) -> list[str]:
     """The function that runs through the arrays of a span from 0 to their size: all in one loop.
 
     Where it unpacks and packs, it computes about as long as its memory takes, and would wait for the one, then for the
@@ -161,7 +161,8 @@ def _span(program: Program, measured: bool, kept: Mapping[str, str]) -> list[str
     def strides(first: str, end: str) -> list[str]:
         if measured or not kept:
             return loop(first, end, each, early)
-        ahead = [f"ask_for({name}_, s__ + {AHEAD}, {STRIDE})" for name in program.arrays]
+        widths = {n: np.dtype(_stored(kinds[n].dtype if n in kept else dtype)).itemsize for n in program.arrays}
+        ahead = [f"ask_for({n}_.ctypes.data + {w} * (s__ + {AHEAD}), {w * STRIDE})" for n, w in widths.items()]
         return [
             f"for s__ in range({first}, {end}, {STRIDE}):",
             f"    if s__ + {AHEAD} < size__:",
@@ -222,10 +223,15 @@ step_along_grad = in_any_order(step_along_grad, float64({0}) * float64(seen__))"
 
 def _view(dtype: str, row: int, block: int = 1) -> str:
     """The span of one of tensor n's arrays, whose entries belong to blocks of elements."""
-    memory = {"bfloat16": "uint16", "float16": "uint16"}.get(dtype, dtype)
+    memory = _stored(dtype)
     first, size = ("start", "size") if block == 1 else (f"start // {block}", f"(size + {block - 1}) // {block}")
     address = f"load_int64(tensors + 8 * ({row} * count + n)) + {first} * {np.dtype(memory).itemsize}"
     return f"{memory}_array({address}, {size})"
+
+
+def _stored(dtype: str) -> str:
+    """How numbers of a dtype are read from memory: floats that NumPy or Numba do not have as their bits."""
+    return {"bfloat16": "uint16", "float16": "uint16"}.get(dtype, dtype)
 
 
 def _module(title: str, imports: Sequence[str], functions: Sequence[str], work: Sequence[str], rows: int) -> str:
