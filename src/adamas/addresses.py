@@ -135,7 +135,7 @@ def advance(sight):
     return count(int64_array(sight, WORDS))
 
 
-# These two hold the GIL: they read Python's objects and call its C API.
+# All of them hold the GIL: these read Python's objects and call its C API.
 
 
 @cfunc("int64(int64, int64, int64)", cache=CACHE)

@@ -170,6 +170,10 @@ class Named(NamedTuple):
 SPARSE = -2
 
 
+#: What `Arrays.look` says where nothing has changed but the counts, which are the same of all parameters.
+TOGETHER = 2
+
+
 class Sight:
     """What a step sees of its parameters.
 
@@ -206,7 +210,7 @@ class Arrays(Protocol):
         """Bring a sight of the parameters (a list) up to date.
 
         Returns:
-            0 where it has changed for any of them; else 2 where all have come equally far, and 1 where not.
+            0 where it has changed for any of them; else `TOGETHER` where all have come equally far, 1 where not.
         """
         ...
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adamas import hyperparameters, rows
-from adamas.arrays import Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
+from adamas.arrays import TOGETHER, Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
 from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
 from adamas.errors import InputError, InputTypeError, unknown
 from adamas.hyperparameters import number
@@ -344,7 +344,7 @@ class Stepper:
                 unbroken(self._commit, plan, [], [], groups, states, params, grads)
             else:
                 scale = 1.0 if grad_scale is None else grad_scale
-                self._move(plan, seen == 2, groups, states, params, grads, scale, found_inf)
+                self._move(plan, seen == TOGETHER, groups, states, params, grads, scale, found_inf)
         self._plan = plan
 
     def _move(
