@@ -15,7 +15,7 @@ ROOT = Path(adamas.__file__).parent
 FLOORS = [
     ["errors", "palette"],
     ["pages"],
-    ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping", "doctor"],
+    ["intrinsics", "hyperparameters", "checkpoint", "schedules", "scaling", "stopping", "doctor", "signatures"],
     ["dialect", "expressions"],
     ["driver"],
     ["registry"],

@@ -119,7 +119,8 @@ PARAMS, FACES, GRADIENTS, HINTED, CHANGES, SCALARS, ROWS, COLUMNS, COUNTS, WORDS
 
 @njit("int64(int64[:])", cache=CACHE)
 def count(sight):
-    """Read the counts and scalar states, with one step more; 2 where they are the same of all parameters, else 1."""
+    """Read the counts and scalar states, with one step more; 2, which is `adamas.arrays.TOGETHER`, where they are the
+    same of all parameters, else 1."""
     n, size = sight[COLUMNS], sight[ROWS] * sight[COLUMNS]
     places, counts = int64_array(sight[SCALARS], size), float64_array(sight[COUNTS], size)
     same = 2
@@ -132,6 +133,7 @@ def count(sight):
 
 @cfunc("int64(int64)", cache=CACHE)
 def advance(sight):
+    """`count`, for a front that looks at its arrays itself."""
     return count(int64_array(sight, WORDS))
 
 

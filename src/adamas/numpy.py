@@ -27,10 +27,11 @@ from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number, positive
 from adamas.late_switch import Switched, switched
 from adamas.loading import count, load
-from adamas.optimizer import CLASSES, Stepper, bind, named, signature
+from adamas.optimizer import Stepper
 from adamas.rangetest import END, NUM_ITER, START, TRIAL, Feed, RangeTest, Rates, check, range_test
 from adamas.registry import Rule, find
 from adamas.schedules import Schedule, parse
+from adamas.signatures import CLASSES, bind, named, signature
 from adamas.snapshot import Snapshot
 from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail

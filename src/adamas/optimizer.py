@@ -9,9 +9,7 @@ What was looked at is kept in a `_Plan`, and the next step asks only whether it 
 shape and stride of every parameter, gradient and state is read again at each step, never remembered.
 """
 
-import inspect
 import math
-import sys
 from collections.abc import Callable, Generator, Hashable, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from adamas import hyperparameters, rows
 from adamas.arrays import TOGETHER, Arrays, Form, Sight, check_lanes, refuse_unaddressed, sharing
 from adamas.engine import Engine, Ints, Job, Keeper, Lead, Table, Work, unbroken
-from adamas.errors import InputError, InputTypeError, unknown
+from adamas.errors import InputError, InputTypeError
 from adamas.hyperparameters import number
 from adamas.kernel import TINY, Kernel, choosing, select
 from adamas.late_switch import BETA, switched, two_phases
@@ -37,65 +35,6 @@ from adamas.registry import Rule
 from adamas.rows import TouchedRows
 from adamas.state import State, States
 from adamas.tail import MEASURES, SILENT, Last, Measured, Tail, Telemetry, narrow
-
-#: class -> its rule, and the order of its positional arguments after ``params``, which is torch's.
-CLASSES = {
-    "SGD": ("sgd", "lr momentum dampening weight_decay nesterov"),
-    "Adagrad": ("adagrad", "lr lr_decay weight_decay initial_accumulator_value eps"),
-    "RMSprop": ("rmsprop", "lr alpha eps weight_decay momentum centered"),
-    "Adam": ("adam", "lr betas eps weight_decay amsgrad"),
-    "AdamW": ("adamw", "lr betas eps weight_decay amsgrad"),
-    "Adamax": ("adamax", "lr betas eps weight_decay"),
-    "LpAdam": ("lpadam", "lr betas p eps weight_decay"),
-    "AdaBelief": ("adabelief", "lr betas eps weight_decay"),
-    "SparseAdam": ("sparse_adam", "lr betas eps maximize"),
-    "NAdam": ("nadam", "lr betas eps weight_decay momentum_decay"),
-    "RAdam": ("radam", "lr betas eps weight_decay"),
-    "ADOPT": ("adopt", "lr betas eps weight_decay"),
-    "Lion": ("lion", "lr betas weight_decay"),
-}
-
-
-def signature(defaults: Mapping[str, Any], positional: Sequence[str]) -> inspect.Signature:
-    """The signature of an optimizer: ``params``, some hyperparameters by position, the others by keyword."""
-    order = (*positional, *(name for name in defaults if name not in positional))
-    return inspect.Signature(
-        [
-            inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            *(
-                inspect.Parameter(
-                    name,
-                    inspect.Parameter.POSITIONAL_OR_KEYWORD if name in positional else inspect.Parameter.KEYWORD_ONLY,
-                    default=defaults[name],
-                )
-                for name in order
-            ),
-        ]
-    )
-
-
-def bind(
-    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any]]:
-    """``params`` and the full hyperparameters of a call to an optimizer's class.
-
-    Raises:
-        InputTypeError: for an argument that it does not have, with the nearest that it has.
-    """
-    if wrong := [k for k in kwargs if k not in signature.parameters]:
-        raise InputTypeError(str(unknown(f"argument of {name}", wrong[0], list(signature.parameters))))
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise InputTypeError(f"{name}: {error}; the arguments are {signature}.") from None
-    bound.apply_defaults()
-    params = bound.arguments.pop("params")
-    return params, bound.arguments
-
-
-def named(kind: type) -> bool:
-    """Whether a class is found under its name, so that pickle can do with that."""
-    return getattr(sys.modules.get(kind.__module__), kind.__name__, None) is kind
 
 
 class _Hyper:

@@ -20,7 +20,7 @@ from hypothesis.extra.numpy import arrays
 import adamas
 import adamas.numpy
 from adamas import engine
-from adamas.optimizer import CLASSES
+from adamas.signatures import CLASSES
 from tests.cases import CASES, Case
 from tests.running import numpy_kernel
 

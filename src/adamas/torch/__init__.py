@@ -9,7 +9,7 @@
 >>> opt.zero_grad()
 """
 
-from adamas.optimizer import CLASSES
+from adamas.signatures import CLASSES
 from adamas.torch.checks import preflight
 from adamas.torch.doctor import Doctor
 from adamas.torch.optimizer import Optimizer, optimizer

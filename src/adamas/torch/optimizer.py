@@ -19,8 +19,9 @@ from adamas.errors import InputError, InputTypeError, misspelt
 from adamas.hyperparameters import number
 from adamas.late_switch import Switched, switched
 from adamas.loading import counted, load
-from adamas.optimizer import Stepper, bind, named, signature
+from adamas.optimizer import Stepper
 from adamas.registry import Rule, find
+from adamas.signatures import bind, named, signature
 from adamas.state import State, States
 from adamas.tail import OPTIONS, Last, Tail
 from adamas.torch.arrays import TorchArrays
